@@ -1,0 +1,1 @@
+"""What server, workers and clients say to each other: wire types, errors and the HTTP client."""

@@ -1,0 +1,240 @@
+"""What a task asks for and what its result says, one payload and one result per kind.
+
+An *artifact* in a payload or result is a SHA-256 digest; the agent downloads the inputs into the task's folder before the
+task starts, and uploads the files that it names afterwards, so that the code of a task never talks to the server. While a
+result is still on the worker, its artifact fields hold the path of the file relative to the task's folder.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from .jobs import (
+    Budget,
+    DatasetSpec,
+    Family,
+    Method,
+    ModelSpec,
+    Preprocess,
+    PruningSpec,
+    TrainingSpec,
+)
+from .wire import Count, Nanoseconds, Proportion, Wire
+
+Artifact = Annotated[str, Field(min_length=1, max_length=255)]
+"""A digest on the wire; a relative path while the result is still in the task's folder."""
+Role = Literal["base", "aa", "variant"]
+
+
+class Condition(Wire):
+    """What the server asks a device to hold fixed while it measures."""
+
+    backend: str = "onnxruntime"
+    precision: str = "fp32"
+    batch_size: Annotated[int, Field(ge=1)] = 1
+    threads: Annotated[int, Field(ge=1)] = 1
+    budget: Budget = "quick"
+
+
+# --- score ---------------------------------------------------------------------------------------------------------
+
+
+class ScorePayload(Wire):
+    """Make the base, score its layers and filters, and write the candidate plans (build role)."""
+
+    model: ModelSpec
+    dataset: DatasetSpec
+    pruning: PruningSpec
+    training: TrainingSpec
+    seed: int
+
+
+class Candidate(Wire):
+    """A plan that could be built, and what it would leave."""
+
+    plan: dict[str, Any]
+    plan_hash: str
+    architecture: str = Field(description="hash of the graph without weights: same architecture, same latency")
+    method: Method
+    family: Family
+    criterion: str
+    alignment: int = 1
+    scope: Literal["uniform", "global"] | None = None
+    amount: float = Field(ge=0, le=1, description="fraction of the base's MACs that is removed")
+    params: Count
+    macs: Count
+    label: str
+
+
+class Architecture(Wire):
+    """One distinct untrained architecture, exported for the sweep."""
+
+    architecture: str
+    onnx: Artifact
+    params: Count
+    macs: Count
+
+
+class LayerInfo(Wire):
+    """A removable layer of the base, with its score by each criterion."""
+
+    name: str
+    kind: str
+    params: Count
+    macs: Count
+    scores: dict[str, float]
+
+
+class Reach(Wire):
+    """The furthest a family can go on this network, and what stops it."""
+
+    family: Family
+    max_amount: float = Field(ge=0, le=1)
+    stopped_by: str
+
+
+class Accuracies(Wire):
+    """One split, three moments: right after surgery, after batch-norm re-estimation, after fine-tuning."""
+
+    after_surgery: Proportion | None = None
+    after_reestimation: Proportion | None = None
+    final: Proportion
+
+
+class EpochRecord(Wire):
+    epoch: int
+    loss: float
+    validation_accuracy: float
+    seconds: float
+
+
+class TrainedNetwork(Wire):
+    """A trained network as files, with the accuracies its builder saw."""
+
+    onnx: Artifact
+    weights: Artifact
+    plan: Artifact
+    preprocess: Preprocess
+    preprocess_file: Artifact
+    reference_outputs: Artifact = Field(description="float32 .npy, logits of the evaluation pack's first images")
+    architecture: str
+    params: Count
+    macs: Count
+    opset: int
+    exporter: str
+    export_max_relative_difference: float = Field(ge=0)
+    validation: Accuracies
+    test: Accuracies
+    curve: list[EpochRecord]
+    seconds: dict[str, float] = Field(default={}, description="training, exporting, evaluating")
+
+
+class ScoreResult(Wire):
+    base: TrainedNetwork
+    evaluation_pack: Artifact
+    evaluation_images: Annotated[int, Field(ge=1)]
+    dataset_fingerprint: str
+    layers: list[LayerInfo]
+    candidates: list[Candidate]
+    architectures: list[Architecture]
+    base_untrained_onnx: Artifact = Field(description="the base, exported the way the architectures were")
+    reach: list[Reach]
+    notes: list[str] = []
+    seconds: dict[str, float] = {}
+
+
+# --- sweep ---------------------------------------------------------------------------------------------------------
+
+
+class SweepPayload(Wire):
+    """Time untrained architectures against the base (measure role)."""
+
+    condition: Condition
+    base: Artifact
+    architectures: dict[str, Artifact] = Field(description="architecture hash -> ONNX")
+    input_shape: list[int] = Field(description="C, H, W")
+    seed: int
+
+
+class SessionSamples(Wire):
+    """What was timed for one session, all processes together."""
+
+    session: str = Field(description="variant id, architecture hash, 'base' or 'aa'")
+    samples: Artifact = Field(description="ordered raw samples, see layerprune.samples")
+    n_samples: Annotated[int, Field(ge=1)]
+    p50_ns: Nanoseconds
+
+
+class MeasuredGroup(Wire):
+    """Sessions that were loaded together and timed interleaved, base and A/A control among them."""
+
+    sessions: list[SessionSamples] = Field(min_length=2)
+    flags: list[str] = []
+    observed: dict[str, Any] = {}
+
+
+class SweepResult(Wire):
+    groups: list[MeasuredGroup]
+    conditions: dict[str, Any] = Field(description="the key part: everything that must be equal to compare")
+    seconds: dict[str, float] = {}
+
+
+# --- build ---------------------------------------------------------------------------------------------------------
+
+
+class BuildPayload(Wire):
+    """Apply one plan to the base, fine-tune, evaluate and export (build role)."""
+
+    model: ModelSpec
+    dataset: DatasetSpec
+    training: TrainingSpec
+    base_weights: Artifact
+    plan: dict[str, Any]
+    plan_hash: str
+    training_seed: int
+    seed: int
+
+
+class BuildResult(Wire):
+    network: TrainedNetwork
+    notes: list[str] = []
+
+
+# --- measure -------------------------------------------------------------------------------------------------------
+
+
+class MeasureInput(Wire):
+    variant: str
+    onnx: Artifact
+    reference_outputs: Artifact
+
+
+class MeasurePayload(Wire):
+    """Time the base, the base again (A/A) and the variants; evaluate each timed session (measure role)."""
+
+    condition: Condition
+    base: MeasureInput
+    variants: list[MeasureInput]
+    evaluation_pack: Artifact
+    preprocess: Preprocess
+    seed: int
+
+
+class SessionAccuracy(Wire):
+    """Accuracy of the very session that was timed, on the evaluation pack."""
+
+    session: str
+    correct: Count
+    n: Annotated[int, Field(ge=1)]
+    outcomes: str = Field(description="base64, one bit per image in stored order, most significant bit first")
+    max_relative_difference: float = Field(ge=0, description="to the builder's reference outputs")
+    agrees: bool
+
+
+class MeasureResult(Wire):
+    groups: list[MeasuredGroup]
+    accuracies: list[SessionAccuracy]
+    conditions: dict[str, Any]
+    seconds: dict[str, float] = {}

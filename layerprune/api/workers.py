@@ -1,0 +1,108 @@
+"""How a worker registers, claims a task, keeps its lease and reports."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from .catalogue import Catalogue, Role
+from .jobs import Progress, Reason, TaskKind
+from .wire import PROTOCOL_VERSION, Wire
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class DeviceSpec(Wire):
+    """One piece of hardware, exclusively one worker's at a time."""
+
+    name: Name
+    kind: Literal["cpu", "gpu", "jetson"] = "cpu"
+    description: str = ""
+    facts: dict[str, Any] = Field(default={}, description="processor, cores, memory, operating system: as found")
+
+
+class DeviceView(Wire):
+    id: str
+    name: str
+    kind: str
+    description: str
+    facts: dict[str, Any]
+    online: bool
+    busy: bool
+    worker: str | None = None
+    backends: list[str] = []
+    last_seen_at: int | None = None
+
+
+class DeviceCreated(Wire):
+    """A device and the single-use token with which its worker registers; the token is shown this once."""
+
+    device: DeviceView
+    registration_token: str
+    expires_in_s: int
+
+
+class WorkerRegistration(Wire):
+    """Sent at every start; a restart is a new incarnation, and the old one's leases end at once."""
+
+    name: Name
+    roles: list[Role] = Field(min_length=1)
+    device: DeviceSpec | None = None
+    catalogue: Catalogue = Catalogue()
+    incarnation: str = Field(min_length=8, max_length=64)
+    protocol_version: int = PROTOCOL_VERSION
+    allow_null: bool = False
+
+
+class WorkerRegistered(Wire):
+    worker_id: str
+    device_id: str | None = None
+    token: str | None = Field(default=None, description="only at the first registration; shown this once")
+    heartbeat_s: float
+    lease_s: float
+
+
+class ClaimedTask(Wire):
+    """A task with the lease that alone may report on it."""
+
+    task_id: str
+    attempt_id: str
+    attempt_no: int
+    lease_token: str
+    kind: TaskKind
+    title: str
+    payload: dict[str, Any]
+    inputs: list[str] = Field(description="digests to download before the start")
+    lease_expires_in_s: float
+    next_beat_s: float
+    deadline_s: float
+
+
+class Heartbeat(Wire):
+    attempt_no: int
+    progress: Progress | None = None
+
+
+class Control(Wire):
+    """The server's word to a running attempt; times are relative, clocks may differ."""
+
+    cancel: bool
+    lease_expires_in_s: float
+    next_beat_s: float
+
+
+class ResultReport(Wire):
+    attempt_no: int
+    result: dict[str, Any]
+
+
+class FailureReport(Wire):
+    attempt_no: int
+    reason: Reason
+    message: Annotated[str, Field(max_length=20_000)]
+
+
+class Accepted(Wire):
+    accepted: Literal[True] = True
+    state: str
