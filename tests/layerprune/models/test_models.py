@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from layerprune import models
+from layerprune.api.errors import BadInput, UnknownName
+
+
+def test_listing_the_table_imports_no_torch() -> None:
+    code = "import sys, layerprune.models as m; m.SOURCES; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_both_sources_are_listed() -> None:
+    names = {model.name for model in models.list_models()}
+    assert {"cifar:resnet20", "cifar:resnet110", "torchvision:resnet18"} <= names
+
+
+@pytest.mark.parametrize(("depth", "convolutions"), [(20, 21), (32, 33), (44, 45), (56, 57), (110, 111)])
+def test_cifar_depths_have_their_convolutions(depth: int, convolutions: int) -> None:
+    model = models.build(f"cifar:resnet{depth}", classes=10)
+    # 6 n + 1 in the trunk, 2 in the shortcuts where the width changes
+    assert sum(isinstance(module, torch.nn.Conv2d) for module in model.modules()) == convolutions
+
+
+def test_cifar_network_gives_one_logit_per_class() -> None:
+    model = models.build("cifar:resnet20", classes=7, args={"in_channels": 1}).eval()
+    assert model(torch.zeros(2, 1, 16, 16)).shape == (2, 7)
+
+
+def test_torchvision_network_takes_small_images() -> None:
+    model = models.build("torchvision:resnet18", classes=10).eval()
+    assert model(torch.zeros(2, 3, 16, 16)).shape == (2, 10)
+
+
+def test_same_seed_gives_the_same_weights_and_leaves_the_generator_alone() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    first = models.build("cifar:resnet20", classes=10, seed=5).state_dict()
+    assert torch.equal(torch.rand(3), expected)
+    second = models.build("cifar:resnet20", classes=10, seed=5).state_dict()
+    other = models.build("cifar:resnet20", classes=10, seed=6).state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
+
+
+@pytest.mark.parametrize("name", ["cifar:resnet21", "nowhere:resnet18", "resnet18"])
+def test_an_unknown_model_lists_the_known_ones(name: str) -> None:
+    with pytest.raises(UnknownName, match="cifar:resnet20") as caught:
+        models.build(name, classes=10)
+    assert caught.value.value == name
+    assert caught.value.code == "unknown_model"
+
+
+@pytest.mark.parametrize("args", [{"depth": 3}, {"width": 0}, {"width": "wide"}])
+def test_an_argument_that_the_network_does_not_take_is_named(args: dict[str, int | str]) -> None:
+    with pytest.raises(BadInput) as caught:
+        models.build("cifar:resnet20", classes=10, args=args)
+    assert caught.value.field == "model.args"
+    assert caught.value.value == args
