@@ -1,0 +1,1 @@
+"""The pages: server-rendered HTML, figures as JSON, and the few static files they need."""
