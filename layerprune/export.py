@@ -1,0 +1,97 @@
+"""ONNX export and its check against PyTorch on real images.
+
+Everything goes through PyTorch's TorchScript-based exporter: base, variants and the untrained architectures of a sweep,
+so that no comparison ever mixes exporters. On a ResNet-20 it takes 0.1 s where the torch.export-based one takes 2 to 4,
+folds batch norm just as well, and writes opset 17, which older runtimes on edge devices still read.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from layerprune.api.errors import LayerPruneError
+
+from .evaluate import logits
+
+OPSET = 17
+EXPORTER = f"torch.onnx TorchScript {torch.__version__.partition('+')[0]}"
+TOLERANCE = 1e-4
+"""Largest accepted max|onnx - torch| / max|torch| over the logits of the checked images, in float32."""
+
+
+class ExportFailed(LayerPruneError):
+    """PyTorch could not write this network as ONNX."""
+
+    code = "build_failed"
+    default_remedy = "Use operators that torch.onnx knows at the opset in the message, or another network."
+
+
+class ExportMismatch(LayerPruneError):
+    """The exported network does not compute what the PyTorch network computes."""
+
+    code = "output_mismatch"
+    default_remedy = "Look for an operator that behaves differently in ONNX Runtime; do not measure this file."
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """By what a file was written."""
+
+    exporter: str
+    opset: int
+
+
+def export_onnx(model: nn.Module, example: Tensor, path: Path) -> ExportReport:
+    """Write the model, in eval mode, as one ONNX file with its weights inside.
+
+    The input is called "input" (float32 N x C x H x W), the output "logits"; N is the dynamic axis "batch". Batch norm
+    is folded into the convolutions. Raises ExportFailed.
+    """
+    try:
+        with warnings.catch_warnings():
+            for message in ("You are using the legacy TorchScript-based ONNX export", "The feature will be removed"):
+                warnings.filterwarnings("ignore", message, DeprecationWarning)
+            torch.onnx.export(
+                model,
+                (example,),
+                path,
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=["logits"],
+                dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
+            )
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError, TypeError) as error:
+        raise ExportFailed(f"the export to ONNX (opset {OPSET}) failed: {error}") from error
+    return ExportReport(exporter=EXPORTER, opset=OPSET)
+
+
+def check_onnx(path: Path, model: nn.Module, images: Tensor) -> tuple[NDArray[np.float32], float]:
+    """Compare the file in ONNX Runtime with the model on real images, as one batch and the first alone.
+
+    Returns the model's logits (float32 N x classes) and max|onnx - torch| / max|torch|. Raises ExportMismatch if that
+    is over TOLERANCE or not finite.
+    """
+    reference = logits(model, images).numpy().astype(np.float32)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    inputs = images.numpy()
+    together = session.run(["logits"], {"input": inputs})[0]
+    first = session.run(["logits"], {"input": inputs[:1]})[0]
+    difference = max(float(np.abs(outputs - reference[: len(outputs)]).max()) for outputs in (together, first))
+    relative = difference / max(float(np.abs(reference).max()), float(np.finfo(np.float32).tiny))
+    if not relative <= TOLERANCE:  # written so that NaN is a mismatch
+        raise ExportMismatch(
+            f"the ONNX file differs from PyTorch by {relative:.1e} of the largest logit; {TOLERANCE:.0e} is accepted",
+            value=None if np.isnan(relative) else relative,
+        )
+    return reference, relative
