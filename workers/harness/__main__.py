@@ -1,0 +1,87 @@
+"""`python -m workers.harness`: one JSON spec on standard input, JSON lines on standard output.
+
+Lines are `{"event": "progress", ...}` and at the end `{"event": "result", ...}` or `{"event": "error", ...}`. The
+request `{"describe": true}` answers with the runtimes and the machine instead of measuring.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from typing import Any, Dict, Optional
+
+from .backends import BACKENDS, load_backend
+from .conditions import key
+from .errors import HarnessError
+from .host import Host
+from .process import measure
+from .spec import Spec
+
+PR_SET_PDEATHSIG = 1
+
+
+def die_with(parent: Optional[int]) -> None:
+    """Have the kernel kill this process when the process that started it dies, however that dies."""
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def describe(root: str) -> Dict[str, Any]:
+    """Return what this machine is and which runtimes it has."""
+    host = Host(root)
+    limit = host.cpu_limit()
+    backends = []
+    for name in sorted(BACKENDS):
+        try:
+            backend = load_backend(name)
+        except HarnessError:
+            continue
+        backends.append(
+            {
+                "name": backend.name,
+                "version": backend.version,
+                "precisions": list(backend.precisions),
+                "max_opset": backend.max_opset,
+                "max_threads": limit.threads,
+            }
+        )
+    machine = key(host, load_backend("null"), precision="fp32", threads=1, shape=(1,))
+    facts = {name: machine[name] for name in ("device_model", "cpus", "architecture", "os", "clock_policy")}
+    facts.update(usable_cpus=len(host.cpus), max_threads=limit.threads, memory_bytes=host.memory_bytes())
+    return {"backends": backends, "facts": facts}
+
+
+def main() -> int:
+    # Runtimes may print; only our own lines may reach the parent.
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def send(event: str, **fields: Any) -> None:
+        channel.write(json.dumps({"event": event, **fields}) + "\n")
+        channel.flush()
+
+    request = json.load(sys.stdin)
+    die_with(request.get("parent"))
+    try:
+        if request.get("describe"):
+            send("result", **describe(str(request.get("root", "/"))))
+        else:
+            spec = Spec.from_dict(request)
+            send("result", **measure(spec, lambda phase, **fields: send("progress", phase=phase, **fields)))
+    except HarnessError as error:
+        send("error", **error.to_dict())
+        return 1
+    except MemoryError as error:
+        send("error", **HarnessError("oom", "the measuring process ran out of memory: %s" % error).to_dict())
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
