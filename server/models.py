@@ -142,6 +142,10 @@ class Job(Base):
     message: Mapped[str | None] = mapped_column(Text)
     notes: Mapped[list[Any]] = mapped_column(default=list)
     reach: Mapped[list[Any]] = mapped_column(default=list)
+    layers: Mapped[list[Any]] = mapped_column(default=list)
+    evaluation_sha256: Mapped[str | None] = mapped_column(ForeignKey("artifact.sha256"))
+    evaluation_images: Mapped[int | None]
+    dataset_fingerprint: Mapped[str | None]
     created_at: Mapped[int]
     expires_at: Mapped[int]
     finished_at: Mapped[int | None]
@@ -231,6 +235,7 @@ class Attempt(Base):
     reason: Mapped[str | None]
     message: Mapped[str | None] = mapped_column(Text)
     result_hash: Mapped[str | None] = mapped_column(String(64))
+    seconds: Mapped[dict[str, Any]] = mapped_column(default=dict)
     task: Mapped[Task] = relationship()
     worker: Mapped[Worker] = relationship()
 
@@ -239,6 +244,7 @@ class OrphanResult(Base):
     """A result that came after its lease had ended: kept for diagnosis, never ranked."""
 
     __tablename__ = "orphan_result"
+    __table_args__ = (UniqueConstraint("attempt_id", "result_hash"),)
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     attempt_id: Mapped[int] = mapped_column(ForeignKey("attempt.id"))
     result_hash: Mapped[str] = mapped_column(String(64))

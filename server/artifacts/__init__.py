@@ -1,0 +1,1 @@
+"""Content by digest: models, weights, plans, samples and evaluation packs."""

@@ -1,0 +1,1 @@
+"""Hardware that can be measured on."""

@@ -1,0 +1,1 @@
+"""Tasks, leases and what workers report about them."""

@@ -1,0 +1,228 @@
+"""Tasks and leases: create, claim, requeue and cancel. What workers report is in reports.py.
+
+A claim raises the task's `attempt_no`, the fencing number, and makes an attempt with a lease that ends unless it is
+renewed. The database alone knows who holds what: a restarted server goes on where the old one stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from layerprune.api.catalogue import Role
+from layerprune.api.jobs import RETRIED, Reason, TaskKind
+from layerprune.api.wire import Wire
+from layerprune.api.workers import ClaimedTask
+from server.ids import hash_secret, new_token
+from server.jobs import stages
+from server.models import Attempt, Job, Task, Worker
+from server.notify import announce
+
+from . import repository
+from .events import record
+from .matching import misfit
+
+if TYPE_CHECKING:
+    from server.jobs.stages import StageContext
+
+MAX_ATTEMPTS = 3
+MAX_KILLED_WORKERS = 2
+INFRA_PAUSE_US = 10_000_000
+DEADLINE_S: Mapping[str, float] = {"score": 12 * 3600, "sweep": 4 * 3600, "build": 24 * 3600, "measure": 12 * 3600}
+"""How long a child may run before the worker ends it: a bound on what hangs, not an estimate."""
+
+
+def create(
+    session: Session,
+    *,
+    job: Job,
+    kind: TaskKind,
+    key: str,
+    title: str,
+    payload: Wire,
+    inputs: list[str],
+    role: Role,
+    device_id: int | None = None,
+    requirements: Mapping[str, Any] | None = None,
+    now: int,
+) -> Task:
+    """Queue a task; (job, kind, key) is unique. For the requirements see matching.py."""
+    task = Task(
+        job=job,
+        kind=kind,
+        key=key,
+        title=title,
+        payload=payload.model_dump(mode="json"),
+        inputs=inputs,
+        requirements=dict(requirements or {}),
+        role=role,
+        device_id=device_id,
+        created_at=now,
+    )
+    session.add(task)
+    session.flush()
+    record(session, job, "task_queued", now=now, task=task, data={"kind": kind, "title": title})
+    announce(session, "tasks")
+    return task
+
+
+def claim(ctx: StageContext, worker: Worker) -> ClaimedTask | None:
+    """Lease the most urgent task that the worker can do; None if there is none, or if its device is busy.
+
+    Whoever calls has ended the expired leases before, in a transaction of its own.
+    """
+    session = ctx.session
+    if worker.device_id is not None:
+        live = repository.live_attempts(session, Attempt.device_id == worker.device_id)
+        if live:
+            return _issue_again(ctx, worker, live[0])
+    for task in repository.queued_for(session, worker, now=ctx.now):
+        if misfit(worker, role=task.role, device_id=task.device_id, requirements=task.requirements):
+            continue
+        job = repository.lock_job(session, task.job_id)
+        lease = new_token("lease")
+        try:
+            with session.begin_nested():
+                attempt_no = repository.take(session, task)
+                if attempt_no is None:
+                    continue
+                attempt = _lease(ctx, worker, task, attempt_no=attempt_no, lease=lease)
+        except IntegrityError:  # another claim for the same device came first; the index allows one live lease
+            return None
+        session.refresh(task)
+        if job.state == "queued":
+            job.state = "running"
+        data = {"attempt": attempt.public_id, "attempt_no": attempt_no, "worker": worker.name}
+        record(session, job, "task_claimed", now=ctx.now, task=task, data=data)
+        return _claimed(ctx, attempt, task, lease)
+    return None
+
+
+def expire_leases(ctx: StageContext) -> int:
+    """End the leases that ran out and say how many; any process may do it at any time, twice does no harm."""
+    expired = repository.live_attempts(ctx.session, Attempt.expires_at <= ctx.now)
+    for attempt in expired:
+        message = f"worker {attempt.worker.name!r} was silent for {ctx.settings.lease_s:g} s"
+        lose(ctx, attempt, "lease_expired", message, Attempt.expires_at <= ctx.now)
+    return len(expired)
+
+
+def end_other_incarnations(ctx: StageContext, worker: Worker) -> None:
+    """End the leases of a worker's earlier processes at once: the new one has said that they are gone."""
+    earlier = (Attempt.worker_id == worker.id, Attempt.incarnation != worker.incarnation)
+    for attempt in repository.live_attempts(ctx.session, *earlier):
+        lose(ctx, attempt, "worker_lost", f"worker {worker.name!r} was started anew")
+
+
+def lose(ctx: StageContext, attempt: Attempt, reason: Reason, message: str, *conditions: Any) -> bool:
+    """Fail an attempt that still holds its lease, then requeue or fail its task; tell whether it still held it."""
+    job = repository.lock_job(ctx.session, attempt.task.job_id)
+    values = {"state": "failed", "reason": reason, "message": message, "finished_at": ctx.now}
+    if not repository.end_attempt(ctx.session, attempt, *conditions, **values):
+        return False
+    task = attempt.task
+    data = {"attempt": attempt.public_id, "reason": reason, "message": message}
+    announce(ctx.session, f"attempt:{attempt.public_id}")
+    if repository.workers_killed(ctx.session, task) >= MAX_KILLED_WORKERS:
+        message = f"it took down {MAX_KILLED_WORKERS} different workers; the last time: {message}"
+        fail_task(ctx, job, task, "poison", message)
+    elif reason in RETRIED and task.attempt_no < MAX_ATTEMPTS:
+        task.state = "queued"
+        task.progress = None
+        task.not_before = ctx.now + (INFRA_PAUSE_US if reason == "infra" else 0)
+        record(ctx.session, job, "task_requeued", now=ctx.now, task=task, data=data)
+        announce(ctx.session, "tasks")
+    else:
+        fail_task(ctx, job, task, reason, message)
+    return True
+
+
+def fail_task(ctx: StageContext, job: Job, task: Task, reason: Reason, message: str) -> None:
+    """End a task for good without a result, and let the job's stages go on from there."""
+    task.state, task.reason, task.message, task.finished_at = "failed", reason, message, ctx.now
+    ctx.session.flush()
+    record(ctx.session, job, "task_failed", now=ctx.now, task=task, data={"reason": reason, "message": message})
+    announce(ctx.session, "tasks")
+    stages.on_task_end(ctx, task)
+
+
+def cancel_job(session: Session, job: Job, now: int) -> None:
+    """Cancel a job and everything of it that is not finished; running attempts are told at once. Idempotent."""
+    repository.lock_job(session, job.id)
+    if job.state not in ("queued", "running"):
+        return
+    job.state, job.reason, job.finished_at = "cancelled", "cancelled", now
+    cancel_tasks(session, job, now)
+    record(session, job, "job_cancelled", now=now)
+
+
+def cancel_tasks(session: Session, job: Job, now: int) -> None:
+    """Cancel what is queued or leased of a job, which itself keeps its state."""
+    live = repository.live_attempts(session, Task.job_id == job.id)
+    for attempt in live:
+        repository.end_attempt(session, attempt, state="cancelled", reason="cancelled", finished_at=now)
+        announce(session, f"attempt:{attempt.public_id}")
+    open_tasks = select(Task).where(Task.job_id == job.id, Task.state.in_(("queued", "leased")))
+    for task in session.scalars(open_tasks.order_by(Task.id)):
+        task.state, task.reason, task.finished_at = "cancelled", "cancelled", now
+        record(session, job, "task_cancelled", now=now, task=task)
+    session.flush()
+    announce(session, "tasks")
+
+
+def _issue_again(ctx: StageContext, worker: Worker, live: Attempt) -> ClaimedTask | None:
+    """Answer a claim again whose first answer was lost: same attempt, new lease token.
+
+    A device has one lease, so a worker that asks although it has one, and never sent a sign of life for it, cannot know
+    of it. Without this the task would lie idle until the lease ends.
+    """
+    if (live.worker_id, live.incarnation) != (worker.id, worker.incarnation) or live.heartbeat_at != live.started_at:
+        return None
+    lease = new_token("lease")
+    changed = ctx.session.execute(
+        update(Attempt)
+        .where(Attempt.id == live.id, Attempt.state == "leased", Attempt.heartbeat_at == Attempt.started_at)
+        .values(lease_hash=hash_secret(lease))
+        .execution_options(synchronize_session=False)
+    )
+    if not changed.rowcount:  # type: ignore[attr-defined]
+        return None
+    ctx.session.refresh(live)
+    return _claimed(ctx, live, live.task, lease)
+
+
+def _lease(ctx: StageContext, worker: Worker, task: Task, *, attempt_no: int, lease: str) -> Attempt:
+    attempt = Attempt(
+        task_id=task.id,
+        attempt_no=attempt_no,
+        worker_id=worker.id,
+        incarnation=worker.incarnation,
+        device_id=worker.device_id,
+        lease_hash=hash_secret(lease),
+        started_at=ctx.now,
+        heartbeat_at=ctx.now,
+        expires_at=ctx.now + ctx.settings.lease_us,
+    )
+    ctx.session.add(attempt)
+    ctx.session.flush()
+    return attempt
+
+
+def _claimed(ctx: StageContext, attempt: Attempt, task: Task, lease: str) -> ClaimedTask:
+    return ClaimedTask(
+        task_id=task.public_id,
+        attempt_id=attempt.public_id,
+        attempt_no=attempt.attempt_no,
+        lease_token=lease,
+        kind=task.kind,
+        title=task.title,
+        payload=task.payload,
+        inputs=task.inputs,
+        lease_expires_in_s=(attempt.expires_at - ctx.now) / 1_000_000,
+        next_beat_s=ctx.settings.heartbeat_s,
+        deadline_s=DEADLINE_S[task.kind],
+    )
