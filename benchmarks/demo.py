@@ -2,9 +2,9 @@
 
     python benchmarks/demo.py [--data DIR]
 
-"Inside" is the time that tasks spend training, scoring, exporting, evaluating and measuring, as they report it; all else
-(starting, imports, transfers, the database, waiting) is overhead. The clock runs from the first process to the end of
-the job, without installation.
+"Inside" is the time that tasks spend training, scoring, exporting, evaluating and measuring, as they report it; all
+else (starting, imports, transfers, the database, waiting) is overhead. The clock runs from the first process to the end
+of the job, without installation.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def run(data: Path) -> None:
     peak = 0
     with Stack(data, "127.0.0.1", 0, say=print) as stack, stack.client() as client:
         started_s = time.monotonic() - began
-        job = client.submit(request())
-        for job in client.follow(job.id, wait_s=2):
+        submitted = client.submit(request())
+        for job in client.follow(submitted.id, wait_s=2):
             stack.check()
             if is_measuring(job):
                 time.sleep(4)  # as the demo does: looking must not disturb what is timed
@@ -39,7 +39,9 @@ def run(data: Path) -> None:
     if job.state != "done":
         raise SystemExit(f"the job ended as {job.state}: {job.message}")
     inside_s = sum(job.seconds.values())
-    print(f"\n{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    print(
+        f"\n{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n"
+    )
     print("| phase | seconds | share of the wall time |\n|---|---|---|")
     for phase, seconds in sorted(job.seconds.items(), key=lambda item: -item[1]):
         print(f"| {phase} | {seconds:.1f} | {seconds / wall_s:.0%} |")

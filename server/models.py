@@ -312,6 +312,7 @@ class SweepPoint(Base):
     ratio: Mapped[float]
     ratio_low: Mapped[float]
     ratio_high: Mapped[float]
+    low_ratio: Mapped[float]
     flags: Mapped[list[Any]]
     samples_sha256: Mapped[str] = mapped_column(ForeignKey("artifact.sha256"))
 

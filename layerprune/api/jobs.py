@@ -69,7 +69,7 @@ class Target(Wire):
             raise ValueError("give exactly one of latency_ms and ratio")
         if self.ratio is not None and not 0 < self.ratio < 1:
             raise ValueError(
-                f"a target ratio must lie between 0 and 1, this is {self.ratio}: at 1 or above there is nothing to prune"
+                f"a target ratio must lie between 0 and 1, this is {self.ratio}: at 1 or above nothing is to be pruned"
             )
         return self
 

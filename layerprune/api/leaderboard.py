@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from .jobs import Family
+from .jobs import Family, Preprocess
+from .tasks import Accuracies, EpochRecord
 from .wire import Digest, Proportion, Ratio, Wire
 
 Verdict = Literal["stable", "flagged", "invalid"]
@@ -59,6 +60,10 @@ class LeaderboardRow(Wire):
     verdict: Verdict
     flags: list[str]
     on_front: bool
+    tied_with_front: bool = Field(
+        default=False,
+        description="not on the front, but no stable row beats it by more than the intervals",
+    )
     comparable_key: Digest
     downloads: Downloads
     measured_at: int
@@ -69,6 +74,40 @@ class Leaderboard(Wire):
     next_cursor: str | None = None
     total: int
     comparable_keys: list[str] = Field(description="more than one: rows across them are listed, not ranked")
+
+
+class VariantView(Wire):
+    """One trained network with everything that is known of it; null plan for the base."""
+
+    id: str
+    job: str
+    label: str
+    model: str
+    dataset: str
+    family: Family
+    criteria: list[str]
+    alignment: int | None
+    amount: float
+    training_seed: int
+    plan: dict[str, Any] | None
+    plan_hash: str
+    architecture: str
+    params: int
+    macs: int
+    preprocess: Preprocess
+    validation: Accuracies
+    test: Accuracies
+    curve: list[EpochRecord]
+    seconds: dict[str, float]
+    exporter: str
+    opset: int
+    export_max_relative_difference: float
+    onnx: Digest
+    weights: Digest
+    plan_file: Digest
+    preprocess_file: Digest
+    measurements: list[LeaderboardRow]
+    created_at: int
 
 
 class Contender(Wire):
@@ -97,6 +136,9 @@ class Duel(Wire):
     equally_fast: bool = Field(description="the latency ratio's interval lies in [0.97, 1.03]")
     verdict: Literal["first", "second", "tied", "not_comparable"]
     sentence: str
+    against_best_filter: bool = Field(
+        default=False, description="the second is the better filter family here, by validation accuracy"
+    )
 
 
 class TargetComparison(Wire):

@@ -293,6 +293,7 @@ def upgrade() -> None:
         sa.Column("ratio", sa.Double(), nullable=False),
         sa.Column("ratio_low", sa.Double(), nullable=False),
         sa.Column("ratio_high", sa.Double(), nullable=False),
+        sa.Column("low_ratio", sa.Double(), nullable=False),
         sa.Column("flags", sa.JSON(), nullable=False),
         sa.Column("samples_sha256", sa.String(length=64), nullable=False),
         sa.ForeignKeyConstraint(["attempt_id"], ["attempt.id"], name=op.f("fk_sweep_point_attempt_id_attempt")),

@@ -22,7 +22,6 @@ from server.models import Device, Worker
 
 BASE_NS = 1_000_000
 IMAGES = 540
-VALIDATION = 157
 CATALOGUE = Catalogue(
     models=[ModelInfo(name="cifar:resnet20", source="cifar", description="ResNet-20", input_size=32)],
     datasets=[DatasetInfo(name="digits", description="digits", classes=10, train_images=1257, test_images=540)],
@@ -207,7 +206,7 @@ class ScriptedWorker:
             "opset": 18,
             "exporter": "torchscript",
             "export_max_relative_difference": 1e-6,
-            "validation": {"final": {"correct": self.validation.get(plan_hash, 150), "n": VALIDATION}},
+            "validation": {"final": {"correct": self.validation.get(plan_hash, 150), "n": 157}},
             "test": {"final": {"correct": self.correct.get(plan_hash, 520), "n": IMAGES}},
             "curve": [{"epoch": 1, "loss": 0.5, "validation_accuracy": 0.9, "seconds": 1.0}],
             "seconds": {"training": 1.0},
@@ -284,8 +283,7 @@ def submit(client: httpx.Client) -> Callable[..., dict[str, Any]]:
     def submit(**changes: Any) -> dict[str, Any]:
         response = client.post("/v1/jobs", json=REQUEST | changes)
         assert response.status_code == 201, response.text
-        answer: dict[str, Any] = response.json()
-        return answer
+        return dict(response.json())
 
     return submit
 
@@ -297,7 +295,6 @@ def refused(client: httpx.Client) -> Callable[..., dict[str, Any]]:
     def refused(**changes: Any) -> dict[str, Any]:
         response = client.post("/v1/jobs", json=REQUEST | changes)
         assert response.status_code == 422, response.text
-        error: dict[str, Any] = response.json()["error"]
-        return error
+        return dict(response.json()["error"])
 
     return refused

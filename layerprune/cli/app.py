@@ -1,0 +1,66 @@
+"""The table of commands, and the one place where errors become a sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ..api.errors import LayerPruneError
+from . import catalogue, compare, demo, jobs, leaderboard, login, serve, submit, up, watch, worker
+from .output import INTERRUPTED, print_error
+
+app = typer.Typer(
+    name="layerprune",
+    help="Prune vision networks by layers and by filters, and measure what it buys on the real device.",
+    epilog="Start with: layerprune demo, or layerprune up and then layerprune submit --help",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+OURS = ("layerprune", "server", "workers", "migrations")
+RUN, ASK, CATALOGUE = "Run", "Ask and watch", "What can be asked for"
+
+app.command("demo", rich_help_panel=RUN)(demo.demo)
+app.command("up", rich_help_panel=RUN)(up.up)
+app.command("serve", rich_help_panel=RUN)(serve.serve)
+app.command("worker", rich_help_panel=RUN)(worker.worker)
+app.command("login", rich_help_panel=RUN)(login.login)
+app.command("submit", rich_help_panel=ASK)(submit.submit)
+app.command("jobs", rich_help_panel=ASK)(jobs.jobs)
+app.command("watch", rich_help_panel=ASK)(watch.watch)
+app.command("cancel", rich_help_panel=ASK)(jobs.cancel)
+app.command("leaderboard", rich_help_panel=ASK)(leaderboard.leaderboard)
+app.command("compare", rich_help_panel=ASK)(compare.compare)
+app.command("models", rich_help_panel=CATALOGUE)(catalogue.models)
+app.command("datasets", rich_help_panel=CATALOGUE)(catalogue.datasets)
+app.command("criteria", rich_help_panel=CATALOGUE)(catalogue.criteria)
+app.add_typer(catalogue.devices, name="devices", rich_help_panel=CATALOGUE)
+
+
+def main() -> None:
+    """Run the command that the arguments name; 1 is an error, 2 wrong usage, 130 an interruption."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except (LayerPruneError, ModuleNotFoundError, OSError) as error:
+        print_error(_explained(error))
+        sys.exit(1)
+
+
+def _explained(error: LayerPruneError | ModuleNotFoundError | OSError) -> LayerPruneError:
+    """Return our error for what the environment lacks or forbids."""
+    if isinstance(error, LayerPruneError):
+        return error
+    if isinstance(error, OSError):
+        return LayerPruneError(str(error), remedy="Check the path, its permissions and the space on the disk.")
+    if (error.name or "").partition(".")[0] in OURS:
+        raise error
+    return LayerPruneError(
+        f"this command needs the package {error.name!r}, which is not installed",
+        remedy="Install what is missing: pip install 'layerprune[server,build]' for everything,"
+        " 'layerprune[onnxruntime]' for a worker that only measures.",
+    )

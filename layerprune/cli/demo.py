@@ -1,0 +1,147 @@
+"""The `demo` command: from nothing to a leaderboard, for real, on this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from .memory import tree_bytes
+from .options import DATA_FOLDER, HOST, DataFolder
+from .output import INTERRUPTED, console, duration, table
+
+if TYPE_CHECKING:
+    from ..api.client import Client
+    from ..api.jobs import JobRequest, JobView
+
+EPOCHS = 3
+RATIOS = (0.8, 0.65, 0.5)
+CRITERIA = ("weight_l1", "imprinting", "block_influence", "random")
+ALIGNMENTS = (1, 8, 16)
+MAX_TRAININGS = 24
+OVERHEAD = ("starting", "preparing")
+"""Phases in which a task's process gets ready; the others work on networks."""
+GIB = 1024**3
+
+
+@dataclass
+class Bill:
+    """What the demo spent."""
+
+    begun: float
+    started_s: float = 0
+    peak_bytes: int = 0
+
+
+def demo(
+    data: DataFolder = DATA_FOLDER,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 0,
+) -> None:
+    """Train ResNet-20 on handwritten digits, prune it by layers and by filters, measure, and compare.
+
+    Nothing is canned: every number is computed now, on this machine; a second run is a new job in the same folder.
+
+    Example: `layerprune demo --data /tmp/demo`
+    """
+    from .stack import Stack
+
+    out = console()
+    bill = Bill(begun=time.monotonic())
+    out.print("Starting a server and a worker on this machine ...")
+
+    def say(text: str) -> None:
+        out.print(text, soft_wrap=True)
+
+    try:
+        with Stack(data, HOST, port, say=say) as stack, stack.client() as client:
+            bill.started_s = time.monotonic() - bill.begun
+            say(f"They answer at {stack.url} after {bill.started_s:.0f} s; their data and logs are in {data}.")
+            job = _run(client, out, stack.check, bill)
+    except KeyboardInterrupt:
+        say("Interrupted; everything has stopped, and what had been measured before stays.")
+        raise typer.Exit(INTERRUPTED) from None
+    say(f"Look at it in a browser: layerprune up --data {data}   (it prints a link that signs you in)")
+    if job.state != "done":
+        raise typer.Exit(1)
+
+
+def request() -> JobRequest:
+    """Return what the demo asks for, as any user could."""
+    from ..api import jobs
+
+    return jobs.JobRequest(
+        model=jobs.ModelSpec(name="cifar:resnet20"),
+        dataset=jobs.DatasetSpec(name="digits"),
+        pruning=jobs.PruningSpec(
+            methods=["layer", "filter"],
+            criteria=list(CRITERIA),
+            targets=jobs.TargetLists(latency_ratios=list(RATIOS)),
+            filters=jobs.FilterOptions(alignments=list(ALIGNMENTS)),
+            max_trainings=MAX_TRAININGS,
+        ),
+        training=jobs.TrainingSpec(epochs=EPOCHS),
+        measure=jobs.MeasureSpec(devices=["local-cpu"], budget="quick"),
+    )
+
+
+def _run(client: Client, out: Console, check: Callable[[], None], bill: Bill) -> JobView:
+    """Submit, follow and report; an interruption cancels the job."""
+    from .compare import print_comparison
+    from .leaderboard import print_rows
+    from .submit import cost
+    from .watch import is_measuring, show_until_finished
+
+    unfinished = [job.id for state in ("running", "queued") for job in client.list_jobs(state=state).jobs]
+    if unfinished:
+        out.print(f"Left from before and unfinished: {', '.join(unfinished)}; the worker serves them too.")
+    job = client.submit(request())
+    out.print(f"Job {job.id}: {cost(job)}. Ctrl-C cancels it.", soft_wrap=True)
+
+    def look(seen: JobView) -> None:
+        check()
+        if not is_measuring(seen):
+            bill.peak_bytes = max(bill.peak_bytes, tree_bytes(os.getpid()) or 0)
+
+    try:
+        job = show_until_finished(client, job.id, out, each_look=look)
+    except KeyboardInterrupt:
+        client.cancel(job.id)
+        out.print(f"Job {job.id} is cancelled; stopping ...")
+        raise
+    out.print()
+    print_rows(client.get_leaderboard(job=job.id, limit=200).rows, out)
+    out.print()
+    print_comparison(client.comparison(job.id), out)
+    print_bill(job, bill, out)
+    return job
+
+
+def print_bill(job: JobView, bill: Bill, out: Console) -> None:
+    """Say where time and memory went; what is not work on networks is overhead."""
+    wall_s = time.monotonic() - bill.begun
+    work = {phase: seconds for phase, seconds in job.seconds.items() if phase not in OVERHEAD}
+    overhead = {phase: seconds for phase, seconds in job.seconds.items() if phase in OVERHEAD}
+    overhead["server and worker"] = bill.started_s
+    overhead["all else: imports, transfers, waiting"] = wall_s - sum(work.values()) - sum(overhead.values())
+    rows = table("where the time went", "s", "share", right=["s", "share"])
+    for phases in (work, overhead):
+        for phase, seconds in sorted(phases.items(), key=lambda item: -item[1]):
+            rows.add_row(phase.replace("_", " "), f"{seconds:.1f}", f"{seconds / wall_s:.0%}")
+        rows.add_section()
+    out.print(rows)
+    work_s = sum(work.values())
+    ratio = (
+        f": {wall_s / work_s:.2f} times the {duration(work_s)} of training, scoring, exporting and measuring"
+        if work_s
+        else ""
+    )
+    out.print(f"In all {duration(wall_s)}{ratio}.")
+    if bill.peak_bytes:
+        out.print(
+            f"Memory: at most {bill.peak_bytes / GIB:.2f} GiB in all processes together, looked at outside measuring."
+        )

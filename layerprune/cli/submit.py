@@ -1,0 +1,109 @@
+"""The `submit` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import Data, Json, Url, connect
+from .output import console, print_json
+
+if TYPE_CHECKING:
+    from ..api.jobs import JobView
+
+Text = str | None
+Numbers = list[float] | None
+Counts = list[int] | None
+
+
+def submit(
+    model: Annotated[Text, typer.Option(help="Network to prune, such as cifar:resnet20.")] = None,
+    dataset: Annotated[Text, typer.Option(help="Data set to train and evaluate on, such as digits.")] = None,
+    criteria: Annotated[Text, typer.Option(help="Criteria, separated by commas.")] = None,
+    methods: Annotated[Text, typer.Option(help="layer, filter or both, separated by commas.")] = None,
+    ratio: Annotated[Numbers, typer.Option(help="Latency target as a ratio of the base's; may be repeated.")] = None,
+    latency_ms: Annotated[Numbers, typer.Option(help="Latency target in milliseconds; may be repeated.")] = None,
+    amount: Annotated[
+        Numbers, typer.Option(help="Instead of targets: fraction of the base's MACs to remove; may be repeated.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Fine-tuning epochs per variant.")] = None,
+    devices: Annotated[Text, typer.Option(help="Devices to measure on, separated by commas.")] = None,
+    threads: Annotated[Counts, typer.Option(help="Threads to measure with; may be repeated.")] = None,
+    batch_size: Annotated[Counts, typer.Option(help="Batch to measure with; may be repeated.")] = None,
+    budget: Annotated[Text, typer.Option(help="quick, standard or thorough measuring.")] = None,
+    max_trainings: Annotated[int | None, typer.Option(help="Train no more variants than this.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything that is random.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="A whole request as JSON; '-' reads standard input.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--watch", help="Follow the job until it ends.")] = False,
+    url: Url = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Submit a pruning job; what is left out takes the server's default.
+
+    Examples:
+
+    `layerprune submit --model cifar:resnet20 --dataset digits --criteria weight_l1,imprinting --ratio 0.7 --epochs 1`
+
+    `layerprune submit --file request.json --watch`
+    """
+    from ..api.errors import BadInput
+    from ..api.jobs import JobRequest
+    from .requests import compact, names, parsed, read_request
+
+    values = compact(
+        {
+            "model": {"name": model},
+            "dataset": {"name": dataset},
+            "pruning": {
+                "methods": names(methods),
+                "criteria": names(criteria),
+                "targets": {"latency_ratios": ratio or None, "latency_ms": latency_ms or None},
+                "amounts": amount or None,
+                "max_trainings": max_trainings,
+            },
+            "training": {"epochs": epochs},
+            "measure": {
+                "devices": names(devices),
+                "threads": threads or None,
+                "batch_sizes": batch_size or None,
+                "budget": budget,
+            },
+            "seed": seed,
+        }
+    )
+    if file is not None and values:
+        raise BadInput(
+            "--file holds the whole request and cannot be mixed with options for its parts",
+            field="file",
+            value=str(file),
+            remedy="Leave out either --file or " + ", ".join(sorted(values)) + ".",
+        )
+    if file is None and not (model and dataset):
+        raise typer.BadParameter("give --model and --dataset, or --file")
+    request = read_request(file) if file is not None else parsed(JobRequest, values)
+    with connect(url, data) as client:
+        job = client.submit(request)
+        # Whoever wants JSON reads it from standard output, alone.
+        out = console(stderr=as_json)
+        out.print(f"Job {job.id}: {cost(job)}.", soft_wrap=True)
+        if follow:
+            from .watch import follow_job
+
+            job = follow_job(client, job.id, out)
+        else:
+            out.print(f"Follow it with: layerprune watch {job.id}", soft_wrap=True)
+    if as_json:
+        print_json(job)
+    if follow and job.state != "done":
+        raise typer.Exit(1)
+
+
+def cost(job: JobView) -> str:
+    """Say what the job will cost."""
+    estimate = job.estimate
+    return f"at most {estimate.trainings} trainings, about {estimate.minutes:.1f} minutes ({estimate.basis})"

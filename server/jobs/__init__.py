@@ -1,0 +1,1 @@
+"""Pruning jobs: requests, their stages from scoring to measuring, and how far they are."""

@@ -1,0 +1,102 @@
+"""What a job will cost, told before it starts: trainings from the request, minutes from history or a rule of thumb."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from layerprune.api.jobs import Budget, Estimate, JobRequest
+from layerprune.api.tasks import Condition
+
+SESSIONS_PER_GROUP = 6
+"""Variants that are timed together; the base and its A/A control come on top."""
+_BUDGET_FACTOR: dict[Budget, float] = {"quick": 1, "standard": 5, "thorough": 8}
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds that each step takes; `build_s` is per epoch, `measure_s` per group at the quick budget."""
+
+    score_s: float
+    sweep_s: float
+    build_s: float
+    measure_s: float
+    basis: str
+
+
+RULE_OF_THUMB = Pace(
+    score_s=60,
+    sweep_s=45,
+    build_s=2.5,
+    measure_s=15,
+    basis="a rule of thumb for a small network on two cores; no job with this model and data set has finished here yet",
+)
+
+
+def conditions(request: JobRequest) -> list[Condition]:
+    """What each device of the job measures under, one task each."""
+    wanted = request.measure
+    return [
+        Condition(
+            backend=wanted.backend, precision=precision, batch_size=batch_size, threads=threads, budget=wanted.budget
+        )
+        for batch_size in wanted.batch_sizes
+        for threads in wanted.threads
+        for precision in wanted.precisions
+    ]
+
+
+def cells(request: JobRequest, filter_criteria: Iterable[str]) -> int:
+    """Count the pairs of family and criterion that give plans; imprinting, say, scores layers only."""
+    pruning = request.pruning
+    count = len(pruning.criteria) if "layer" in pruning.methods else 0
+    if "filter" in pruning.methods:
+        with_form = len(set(pruning.criteria) & set(filter_criteria))
+        count += with_form * (
+            any(a == 1 for a in pruning.filters.alignments) + any(a > 1 for a in pruning.filters.alignments)
+        )
+    return count
+
+
+def wanted_plans(request: JobRequest, filter_criteria: Iterable[str], devices: int) -> int:
+    """Plans that are trained if every cell hits every target with one plan of its own."""
+    pruning = request.pruning
+    if pruning.amounts:
+        forms = len(pruning.filters.alignments) * len(pruning.filters.scopes)
+        with_form = len(set(pruning.criteria) & set(filter_criteria))
+        per_amount = len(pruning.criteria) * ("layer" in pruning.methods) + with_form * forms * (
+            "filter" in pruning.methods
+        )
+        return per_amount * len(pruning.amounts)
+    per_condition = cells(request, filter_criteria) * len(pruning.target_list())
+    return per_condition * devices * len(conditions(request))
+
+
+def estimate(
+    request: JobRequest, *, filter_criteria: Iterable[str], devices: int, max_trainings: int, pace: Pace
+) -> Estimate:
+    """Estimate trainings (an upper bound) and minutes (of the likely number, one after the other)."""
+    seeds = len(request.training.seeds)
+    plans = wanted_plans(request, filter_criteria, devices)
+    # A cell that misses its target's window is bracketed by two plans.
+    most = plans if request.pruning.amounts else 2 * plans
+    limit = max_plans(request, max_trainings)
+    likely = min(plans, limit) * seeds
+    tasks = devices * len(conditions(request))
+    groups = -(-likely // SESSIONS_PER_GROUP)
+    seconds = (
+        pace.score_s
+        + (0 if request.pruning.amounts else tasks * pace.sweep_s)
+        + likely * pace.build_s * request.training.epochs
+        + groups * tasks * pace.measure_s * _BUDGET_FACTOR[request.measure.budget]
+    )
+    return Estimate(
+        trainings=min(most, limit) * seeds,
+        minutes=round(seconds / 60, 1),
+        basis=f"{likely} trainings are likely; seconds per step from {pace.basis}",
+    )
+
+
+def max_plans(request: JobRequest, max_trainings: int) -> int:
+    """How many distinct plans the job may train: each costs one training per seed."""
+    return min(request.pruning.max_trainings or max_trainings, max_trainings) // len(request.training.seeds)

@@ -1,0 +1,191 @@
+"""Choose which candidates are worth a training: a pure function of the sweep.
+
+Per latency target and *cell* (a family under one criterion) one plan is taken: the one with the largest swept latency
+in [0.94 T, 1.03 T], because it gives the least away. Where several alignments or scopes reach the window, each has its
+own plan there, and the one that keeps most of the base's work is taken: the sweep says which alignment pays on this
+device. A cell that misses the window is bracketed by its nearest plan on either side, the fast one first. A cell with
+nothing on the fast side cannot reach the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from layerprune.api.jobs import Family
+
+WINDOW = (0.94, 1.03)
+"""A plan hits target T if its latency lies in this window times T."""
+_HIT, _FAST, _SLOW = range(3)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A candidate under one swept condition; `ratio` is its latency as a multiple of the base's, `amount` the fraction
+    of the base's MACs that it gives up."""
+
+    plan_hash: str
+    family: Family
+    criterion: str
+    alignment: int
+    scope: str | None
+    amount: float
+    ratio: float = 1.0
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What one device said under one condition, and the targets (ratios below 1) that hold there."""
+
+    where: str
+    points: Sequence[Point]
+    targets: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A plan to train."""
+
+    plan_hash: str
+    family: Family
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The plans to train, in order of merit, and what was left out and why."""
+
+    picks: list[Pick]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """One cell's choice for one target: `tier` is hit, fast side or slow side."""
+
+    tier: int
+    criterion_no: int
+    target_no: int
+    sweep_no: int
+    point: Point
+
+
+def select(
+    sweeps: Sequence[Sweep],
+    *,
+    criteria: Sequence[str],
+    max_plans: int,
+    stopped_by: dict[str, str],
+) -> Selection:
+    """Choose at most `max_plans` distinct plans, as evenly over the families as they have plans to offer.
+
+    `criteria` gives their order in the request; `stopped_by` says per family what limits it on this network.
+    """
+    wishes: dict[Family, list[_Wish]] = {}
+    notes: list[str] = []
+    for sweep_no, sweep in enumerate(sweeps):
+        cells = _cells(sweep.points)
+        for target_no, target in enumerate(sweep.targets):
+            reached: dict[Family, bool] = {}
+            for (family, criterion), points in cells.items():
+                found = _choose(points, target)
+                reached[family] = reached.get(family, False) or bool(found)
+                order = criteria.index(criterion)
+                wishes.setdefault(family, []).extend(
+                    _Wish(tier, order, target_no, sweep_no, point) for tier, point in found
+                )
+            notes += [
+                _unreached(family, target, sweep, stopped_by.get(family)) for family, ok in reached.items() if not ok
+            ]
+    return _share_out(wishes, max_plans, notes)
+
+
+def select_amounts(
+    points: Sequence[Point], amounts: Sequence[float], *, criteria: Sequence[str], max_plans: int
+) -> Selection:
+    """Choose per amount and cell, alignment and scope the plan that removes nearest to it; no latency is involved."""
+    wishes: dict[Family, list[_Wish]] = {}
+    for (family, criterion), cell in _cells(points).items():
+        for target_no, amount in enumerate(amounts):
+            for alternative in _alternatives(cell):
+                nearest = min(alternative, key=lambda p: (abs(p.amount - amount), p.plan_hash))
+                wish = _Wish(_HIT, criteria.index(criterion), target_no, 0, nearest)
+                wishes.setdefault(family, []).append(wish)
+    return _share_out(wishes, max_plans, [])
+
+
+def _cells(points: Iterable[Point]) -> dict[tuple[Family, str], list[Point]]:
+    cells: dict[tuple[Family, str], list[Point]] = {}
+    for point in points:
+        cells.setdefault((point.family, point.criterion), []).append(point)
+    return cells
+
+
+def _alternatives(cell: Iterable[Point]) -> list[list[Point]]:
+    """The cell's points by alignment and scope."""
+
+    def form(point: Point) -> tuple[int, str]:
+        return point.alignment, point.scope or ""
+
+    return [list(points) for _, points in groupby(sorted(cell, key=form), key=form)]
+
+
+def _choose(cell: Sequence[Point], target: float) -> list[tuple[int, Point]]:
+    """The cell's plans for a target: one hit, or one on either side, or none if it cannot get that fast."""
+    low, high = WINDOW[0] * target, WINDOW[1] * target
+    hits = []
+    for alternative in _alternatives(cell):
+        inside = [p for p in alternative if low <= p.ratio <= high]
+        if inside:
+            hits.append(max(inside, key=lambda p: (p.ratio, -p.amount, p.plan_hash)))
+    if hits:
+        return [(_HIT, min(hits, key=lambda p: (p.amount, -p.ratio, p.plan_hash)))]
+    fast = [p for p in cell if p.ratio < low]
+    slow = [p for p in cell if high < p.ratio < 1]
+    if not fast:
+        return []
+    found = [(_FAST, max(fast, key=lambda p: (p.ratio, -p.amount, p.plan_hash)))]
+    if slow:
+        found.append((_SLOW, min(slow, key=lambda p: (p.ratio, p.amount, p.plan_hash))))
+    return found
+
+
+def _unreached(family: Family, target: float, sweep: Sweep, stopped_by: str | None) -> str:
+    nearest = min(p.ratio for p in sweep.points if p.family == family)
+    because = f", because of {stopped_by}" if stopped_by else ""
+    return (
+        f"{sweep.where}: {FAMILY_NAMES[family]} cannot reach {target:.3g} of the base's latency; "
+        f"the nearest it gets is {nearest:.3g}{because}"
+    )
+
+
+def _share_out(wishes: dict[Family, list[_Wish]], max_plans: int, notes: list[str]) -> Selection:
+    """Deal plans to the families in turn, best wishes first, until the limit; equal plans are trained once."""
+    queues = [
+        sorted(own, key=lambda w: (w.tier, w.criterion_no, w.target_no, w.sweep_no))
+        for _, own in sorted(wishes.items())
+    ]
+    picked: dict[str, Pick] = {}
+    while any(queues) and len(picked) < max_plans:
+        for own in queues:
+            while own and own[0].point.plan_hash in picked:
+                own.pop(0)
+            if own and len(picked) < max_plans:
+                point = own.pop(0).point
+                picked[point.plan_hash] = Pick(point.plan_hash, point.family)
+    left_out = {wish.point.plan_hash for own in queues for wish in own} - picked.keys()
+    if left_out:
+        notes = [
+            *notes,
+            f"{len(left_out)} more plans were wanted than the limit of trainings allows; they were left out",
+        ]
+    return Selection(list(picked.values()), notes)
+
+
+FAMILY_NAMES: dict[str, str] = {
+    "base": "the base",
+    "layer": "layer pruning",
+    "filter": "unaligned filter pruning",
+    "filter_aligned": "aligned filter pruning",
+}
+"""How a family is called in a sentence."""

@@ -1,0 +1,1 @@
+"""Every measured variant in order, and the comparison of a job's families."""

@@ -1,0 +1,67 @@
+"""/v1/leaderboard, /v1/variants and the comparison of a job."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+
+from layerprune.api.jobs import Family, Method
+from layerprune.api.leaderboard import Comparison, Leaderboard, VariantView, Verdict
+from server.auth import UserDep
+from server.db import ReadSessionDep
+from server.jobs import service as jobs
+
+from . import comparison, service
+from .repository import Filters
+
+router = APIRouter(prefix="/v1", tags=["leaderboard"])
+Name = Annotated[str | None, Query(max_length=200)]
+PublicId = Annotated[str, Path(max_length=64)]
+
+
+@router.get("/leaderboard")
+def get_leaderboard(
+    session: ReadSessionDep,
+    principal: UserDep,
+    model: Name = None,
+    dataset: Name = None,
+    device: Name = None,
+    method: Method | None = None,
+    family: Family | None = None,
+    criterion: Name = None,
+    max_latency_ms: Annotated[float | None, Query(gt=0, le=1e9, allow_inf_nan=False)] = None,
+    min_accuracy: Annotated[float | None, Query(ge=0, le=1, description="a fraction, such as 0.95")] = None,
+    front: Annotated[bool, Query(description="only rows on the accuracy-latency front")] = False,
+    verdict: Verdict | None = None,
+    job: Annotated[str | None, Query(max_length=64)] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: Annotated[str | None, Query(max_length=400)] = None,
+) -> Leaderboard:
+    """List measured variants, the fastest first, with intervals, verdict and whether they are on the front."""
+    filters = Filters(
+        model=model,
+        dataset=dataset,
+        device=device,
+        method=method,
+        family=family,
+        criterion=criterion,
+        max_latency_ms=max_latency_ms,
+        min_accuracy=min_accuracy,
+        front=front,
+        verdict=verdict,
+        job=job,
+    )
+    return service.page(session, principal.project_id, filters, limit=limit, after=cursor)
+
+
+@router.get("/variants/{variant_id}")
+def get_variant(variant_id: PublicId, session: ReadSessionDep, principal: UserDep) -> VariantView:
+    """Show a trained network: its plan, training, accuracies, files and measurements."""
+    return service.variant(session, principal.project_id, variant_id)
+
+
+@router.get("/jobs/{job_id}/comparison")
+def get_comparison(request: Request, job_id: PublicId, session: ReadSessionDep, principal: UserDep) -> Comparison:
+    """Compare the families of a job at equal measured latency, per device and target, with intervals and in words."""
+    return comparison.compare(session, request.app.state.store, jobs.get(session, principal.project_id, job_id))

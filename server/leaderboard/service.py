@@ -1,0 +1,147 @@
+"""The leaderboard's rows, and a variant with all that is known of it."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload
+
+from layerprune.api.errors import NotFound
+from layerprune.api.leaderboard import Accuracy, Downloads, Leaderboard, LeaderboardRow, VariantView
+from layerprune.api.wire import Ratio
+from layerprune.stats import wilson
+from server.measurements.conditions import runtime
+from server.models import Job, Measurement, Variant
+
+from . import cursor, repository
+from .front import Front
+from .repository import Filters, Row
+
+NO_FRONT = Front(frozenset(), frozenset())
+
+
+def page(
+    session: Session, project_id: int, filters: Filters, *, limit: int = 50, after: str | None = None
+) -> Leaderboard:
+    """Give one page of measured variants, the fastest first; `after` is the cursor of the page before.
+
+    Raises BadInput for a cursor of another query.
+    """
+    position = None if after is None else cursor.decode(after, filters)
+    conditions = repository.conditions(session, project_id, filters)
+    found = repository.list_rows(session, conditions, after=position, limit=limit + 1)
+    rows = found[:limit]
+    total, keys = repository.count_and_keys(session, conditions)
+    last = rows[-1].measurement if len(found) > limit else None
+    return Leaderboard(
+        rows=_views(session, project_id, rows),
+        next_cursor=cursor.encode((last.p50_ns, last.id), filters) if last else None,
+        total=total,
+        comparable_keys=keys,
+    )
+
+
+def variant(session: Session, project_id: int, public_id: str) -> VariantView:
+    """Give a variant; raises NotFound."""
+    found = session.scalar(
+        select(Variant)
+        .join(Variant.job)
+        .where(Variant.public_id == public_id, Job.project_id == project_id)
+        .options(joinedload(Variant.job))
+    )
+    if found is None:
+        raise NotFound(f"there is no variant {public_id!r}", field="variant", value=public_id)
+    shown = [*repository.conditions(session, project_id, Filters()), Measurement.variant_id == found.id]
+    rows = repository.list_rows(session, shown, after=None, limit=1000)
+    return VariantView(
+        id=found.public_id,
+        job=found.job.public_id,
+        label=found.label,
+        model=found.job.model,
+        dataset=found.job.dataset,
+        family=found.family,
+        criteria=found.criteria,
+        alignment=found.alignment,
+        amount=found.amount,
+        training_seed=found.training_seed,
+        plan=found.plan,
+        plan_hash=found.plan_hash,
+        architecture=found.architecture,
+        params=found.params,
+        macs=found.macs,
+        preprocess=found.preprocess,
+        validation=found.accuracies["validation"],
+        test=found.accuracies["test"],
+        curve=found.curve,
+        seconds=found.seconds,
+        exporter=found.exporter,
+        opset=found.opset,
+        export_max_relative_difference=found.export_difference,
+        onnx=found.onnx_sha256,
+        weights=found.weights_sha256,
+        plan_file=found.plan_sha256,
+        preprocess_file=found.preprocess_sha256,
+        measurements=_views(session, project_id, rows),
+        created_at=found.created_at,
+    )
+
+
+def accuracy(correct: int, n: int) -> Accuracy:
+    """Give an accuracy with its interval."""
+    value, ci_low, ci_high = wilson(correct, n)
+    return Accuracy(correct=correct, n=n, value=value, ci_low=ci_low, ci_high=ci_high)
+
+
+def _views(session: Session, project_id: int, rows: list[Row]) -> list[LeaderboardRow]:
+    fronts = repository.fronts(session, project_id, {row.slice for row in rows})
+    return [_view(row, fronts.get(row.slice, NO_FRONT)) for row in rows]
+
+
+def _view(row: Row, front: Front) -> LeaderboardRow:
+    measured, base = row.measurement, row.base
+    variant, job = measured.variant, measured.job
+    return LeaderboardRow(
+        measurement=measured.public_id,
+        job=job.public_id,
+        variant=variant.public_id,
+        label=variant.label,
+        model=job.model,
+        dataset=job.dataset,
+        family=variant.family,
+        criteria=variant.criteria,
+        alignment=variant.alignment,
+        amount=variant.amount,
+        training_seed=variant.training_seed,
+        device=measured.device.name,
+        runtime=runtime(measured.conditions.key),
+        precision=measured.precision,
+        batch_size=measured.batch_size,
+        threads=measured.threads,
+        p50_ns=measured.p50_ns,
+        p90_ns=measured.p90_ns,
+        p99_ns=measured.p99_ns,
+        n_samples=measured.n_samples,
+        ratio=_ratio(measured),
+        accuracy=accuracy(measured.correct, measured.n_images),
+        base_accuracy=accuracy(base.correct, base.n_images),
+        params=variant.params,
+        macs=variant.macs,
+        verdict=measured.verdict,
+        flags=measured.flags,
+        on_front=measured.id in front.on,
+        tied_with_front=measured.id in front.tied,
+        comparable_key=measured.conditions.comparable_key,
+        downloads=Downloads(
+            onnx=variant.onnx_sha256,
+            weights=variant.weights_sha256,
+            plan=variant.plan_sha256,
+            preprocess=variant.preprocess_sha256,
+            samples=measured.samples_sha256,
+        ),
+        measured_at=measured.created_at,
+    )
+
+
+def _ratio(measured: Measurement) -> Ratio | None:
+    if measured.ratio is None or measured.ratio_low is None or measured.ratio_high is None:
+        return None
+    return Ratio(value=measured.ratio, ci_low=measured.ratio_low, ci_high=measured.ratio_high)

@@ -1,0 +1,1 @@
+"""What workers measured: checked against the raw samples and stored with its conditions."""

@@ -1,0 +1,37 @@
+"""What a worker is told at its start; built once, by the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from layerprune.api.catalogue import Role
+
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """One worker: its name, its roles, its device, and where it keeps its files.
+
+    `token` is an admin or a registration token and is needed only until the worker has one of its own; without it the
+    client's own look-up applies (LAYERPRUNE_TOKEN, then DATA/admin-token). `lock_folder` is where the workers of this
+    host meet (see `workers.hostlock`).
+    """
+
+    name: str
+    data: Path
+    roles: tuple[Role, ...] = ("build", "measure")
+    device: str | None = None
+    description: str = ""
+    url: str | None = None
+    token: str | None = None
+    allow_null: bool = False
+    cache_bytes: int = 10 * GIB
+    claim_wait_s: float = 25.0
+    lock_folder: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """DATA/workers/NAME: token, task folders, cache and spool of this worker alone."""
+        return self.data / "workers" / self.name
