@@ -29,8 +29,8 @@ from server.app import create_app
 from server.bootstrap import bootstrap
 from server.config import Settings
 
-# Before torch is imported: its threads sleep at barriers, as in a worker's build children (workers/children.py).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before torch is imported: its threads soon sleep at barriers, as in a worker's build children (workers/children.py).
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 START_S = 20.0
 OFFER = Catalogue(

@@ -21,9 +21,10 @@ from .kinds import BUILD_MODULES
 from .lifeline import kill_group
 
 PACKAGES = Path(__file__).resolve().parent.parent
-PASSIVE_WAIT = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Build children sleep at OpenMP's barriers instead of spinning: beside anything else that wants a processor, spinning
-made a training step 20 times slower. Set before torch is imported, or it has no effect."""
+SHORT_SPIN = {"GOMP_SPINCOUNT": "1000"}
+"""Build children soon sleep at OpenMP's barriers instead of spinning on: beside two busy processes on two cores,
+spinning as long as by default made a training step 20 times slower than this does; on a quiet machine both are equally
+fast. Set before torch is imported, or it has no effect."""
 
 
 class Child(Protocol):
@@ -76,7 +77,7 @@ class Zygote:
         self._socket, theirs = socket.socketpair()
         with theirs, self._log.open("wb") as log:
             arguments = [str(os.getpid()), str(theirs.fileno()), str(self._lock_folder), *self._modules]
-            self._process = _start("workers.zygote", arguments, theirs.fileno(), log, PASSIVE_WAIT)
+            self._process = _start("workers.zygote", arguments, theirs.fileno(), log, SHORT_SPIN)
 
     def stop(self) -> None:
         """Kill it; a child that it has dies with it."""

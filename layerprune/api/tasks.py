@@ -1,8 +1,8 @@
 """What a task asks for and what its result says, one payload and one result per kind.
 
-An *artifact* in a payload or result is a SHA-256 digest; the agent downloads the inputs into the task's folder before the
-task starts, and uploads the files that it names afterwards, so that the code of a task never talks to the server. While a
-result is still on the worker, its artifact fields hold the path of the file relative to the task's folder.
+An *artifact* in a payload or result is a SHA-256 digest; the agent downloads the inputs into the task's folder before
+the task starts, and uploads the files that it names afterwards, so that the code of a task never talks to the server.
+While a result is still on the worker, its artifact fields hold the path of the file relative to the task's folder.
 """
 
 from __future__ import annotations

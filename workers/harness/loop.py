@@ -28,11 +28,16 @@ Clock = Callable[[], int]
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to warm up and how to time; durations in the unit of their name."""
+    """How long to warm up and how to time; durations in the unit of their name.
+
+    The first session of a process also wakes the machine (clocks, caches of the runtime's code); the later ones have
+    only themselves to warm up, so a plan in a hurry gives them less.
+    """
 
     cycles: int = 10
     block_ms: float = 50.0
     warmup_min_s: float = 1.0
+    warmup_later_min_s: float = 1.0
     warmup_min_runs: int = 50
     warmup_cap_s: float = 30.0
 
@@ -65,8 +70,9 @@ class TimedBlock:
     samples_ns: np.ndarray
 
 
-def warm_up(session: Session, clock: Clock, plan: Plan) -> Warmup:
+def warm_up(session: Session, clock: Clock, plan: Plan, *, is_first: bool = True) -> Warmup:
     """Run a session for the least time and number of runs, and on until two successive windows agree, up to the cap."""
+    least_s = plan.warmup_min_s if is_first else plan.warmup_later_min_s
     recent: Deque[int] = deque(maxlen=2 * WINDOW)
     runs = 0
     steady = False
@@ -80,7 +86,7 @@ def warm_up(session: Session, clock: Clock, plan: Plan) -> Warmup:
         elapsed_s = (now - began) / 1e9
         if elapsed_s >= plan.warmup_cap_s:
             break
-        if runs % WINDOW or elapsed_s < plan.warmup_min_s or runs < max(plan.warmup_min_runs, 2 * WINDOW):
+        if runs % WINDOW or elapsed_s < least_s or runs < max(plan.warmup_min_runs, 2 * WINDOW):
             continue
         windows = list(recent)
         steady = is_steady(windows[:WINDOW], windows[WINDOW:])

@@ -37,10 +37,10 @@ def measure(spec: Spec, say: Say) -> Dict[str, Any]:
     sessions = _load(spec, backend, say)
     seconds = {}
     started = time.monotonic()
-    warmups = {}
+    warmups: Dict[str, Warmup] = {}
     for name, session in sessions.items():
         say("warm-up", expect_s=spec.plan.warmup_cap_s)
-        warmups[name] = warm_up(session, backend.clock, spec.plan)
+        warmups[name] = warm_up(session, backend.clock, spec.plan, is_first=not warmups)
     paces = {name: choose_pace(warmup.typical_ns, spec.plan) for name, warmup in warmups.items()}
     seconds["warm_up"] = time.monotonic() - started
     started = time.monotonic()

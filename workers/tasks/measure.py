@@ -14,7 +14,7 @@ from .timing import BASE, Budget, Evaluation, Timer
 
 # One process has only its cycles to estimate an interval from: more and shorter ones make it tighter in the same time.
 BUDGETS: dict[jobs.Budget, Budget] = {
-    "quick": Budget(processes=1, plan=Plan(cycles=16, block_ms=20.0, warmup_cap_s=5.0)),
+    "quick": Budget(processes=1, plan=Plan(cycles=16, block_ms=20.0, warmup_later_min_s=0.3, warmup_cap_s=5.0)),
     "standard": Budget(processes=5, plan=Plan(cycles=10, block_ms=50.0)),
     "thorough": Budget(processes=8, plan=Plan(cycles=12, block_ms=50.0)),
 }

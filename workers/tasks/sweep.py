@@ -16,7 +16,7 @@ from .timing import Budget, Timer
 
 BUDGET = Budget(
     processes=1,
-    plan=Plan(cycles=6, block_ms=15.0, warmup_min_s=0.15, warmup_min_runs=10, warmup_cap_s=0.5),
+    plan=Plan(cycles=6, block_ms=15.0, warmup_min_s=0.3, warmup_later_min_s=0.1, warmup_min_runs=10, warmup_cap_s=0.5),
 )
 """Enough to select candidates to within a few percent; what is ranked is measured again, by `measure`."""
 

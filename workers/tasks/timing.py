@@ -141,7 +141,7 @@ class Timer:
 
     def _seconds_left(self, sessions: int, processes: int, elapsed_s: float) -> float:
         plan = self.budget.plan
-        planned_s = START_S + sessions * (1.2 * plan.warmup_min_s + plan.cycles * 2 * plan.block_ms / 1000)
+        planned_s = START_S + sessions * (1.2 * plan.warmup_later_min_s + plan.cycles * 2 * plan.block_ms / 1000)
         each_s = self._spent[-1] if self._spent else planned_s
         return round(max(1.0, each_s * processes - elapsed_s), 1)
 
