@@ -72,14 +72,28 @@ def test_warm_up_gives_up_at_its_cap() -> None:
     ("second", "steady"),
     [
         ([100, 102, 98, 101, 99] * 4, True),
-        ([150] + [102, 98, 101, 99, 100] * 3 + [102, 98, 101, 99], False),
+        ([500] + [102, 98, 101, 99, 100] * 3 + [102, 98, 101, 99], True),
+        ([101, 103, 99, 102, 100] * 4, True),
+        ([97, 99, 95, 98, 96] * 4, False),
         ([80, 82, 78, 81, 79] * 4, False),
-        ([100, 110, 90, 105, 95] * 4, False),
+        ([100] * 10 + [85] * 10, False),
     ],
-    ids=["alike", "first run an outlier", "still getting faster", "other spread"],
+    ids=["alike", "one outlier", "1 % slower", "3 % faster", "much faster", "half of the runs faster"],
 )
-def test_windows_are_compared_by_outlier_mean_quartiles_and_spread(second: list[int], steady: bool) -> None:
+def test_windows_are_compared_by_median_and_lower_quartile(second: list[int], steady: bool) -> None:
     assert is_steady([100, 102, 98, 101, 99] * 4, second) is steady
+
+
+def test_a_window_lasts_fifty_milliseconds() -> None:
+    # 0.1 ms a run: windows end every 500 runs, and the second ends after the least time of 0.1 s.
+    session = Clockwork(100_000)
+    assert warm_up(session, session.clock, Plan(warmup_min_s=0.1)).runs == 1000
+
+
+def test_a_later_session_warms_up_for_less() -> None:
+    session = Clockwork(1_000_000)
+    plan = Plan(warmup_min_s=1.0, warmup_later_min_s=0.2)
+    assert warm_up(session, session.clock, plan, is_first=False).seconds == 0.2
 
 
 def test_each_cycle_is_a_random_order_and_its_mirror() -> None:

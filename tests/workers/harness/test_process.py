@@ -15,7 +15,14 @@ import pytest
 import workers
 
 PACKAGE = Path(workers.__file__).parent
-PLAN = {"cycles": 2, "block_ms": 2.0, "warmup_min_s": 0.01, "warmup_min_runs": 5, "warmup_cap_s": 0.2}
+PLAN = {
+    "cycles": 2,
+    "block_ms": 2.0,
+    "warmup_min_s": 0.01,
+    "warmup_later_min_s": 0.01,
+    "warmup_min_runs": 5,
+    "warmup_cap_s": 0.2,
+}
 
 
 def spec(folder: Path, networks: dict[str, bytes], **changes: Any) -> dict[str, Any]:

@@ -107,7 +107,8 @@ def test_it_dies_with_its_parent(
 import sys
 from pathlib import Path
 from workers.tasks.harness import run_harness
-plan = dict(cycles=10_000, block_ms=50.0, warmup_min_s=0.1, warmup_min_runs=5, warmup_cap_s=1.0)
+plan = dict(cycles=10_000, block_ms=50.0, warmup_min_s=0.1, warmup_later_min_s=0.1,
+            warmup_min_runs=5, warmup_cap_s=1.0)
 run_harness(
     dict(backend="onnxruntime", precision="fp32", threads=1, shape=[1, 3, 8, 8], plan=plan, seed=0, evaluate=None,
          networks=dict(a={str(tmp_path / "network")!r}), folder={str(tmp_path)!r}),

@@ -1,0 +1,158 @@
+"""What came out: candidates, swept latencies, variants, measurements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from server.ids import new_id
+
+from .access import Device
+from .base import Base, Key
+from .work import Job
+
+
+class Candidate(Base):
+    """A plan that the score step wrote; `sweep_point` says how fast its architecture is."""
+
+    __tablename__ = "candidate"
+    __table_args__ = (Index("ix_candidate_job_id_plan_hash", "job_id", "plan_hash"),)
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
+    plan_hash: Mapped[str] = mapped_column(String(64))
+    plan: Mapped[dict[str, Any]]
+    architecture: Mapped[str] = mapped_column(String(64))
+    method: Mapped[str]
+    family: Mapped[str]
+    criterion: Mapped[str]
+    alignment: Mapped[int]
+    scope: Mapped[str | None]
+    amount: Mapped[float]
+    params: Mapped[int]
+    macs: Mapped[int]
+    label: Mapped[str]
+    selected: Mapped[bool] = mapped_column(Boolean, default=False)
+
+
+class Conditions(Base):
+    """Everything that must be equal for two latencies to be comparable; immutable."""
+
+    __tablename__ = "conditions"
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    comparable_key: Mapped[str] = mapped_column(String(64), unique=True)
+    key: Mapped[dict[str, Any]]
+
+
+class SweepPoint(Base):
+    """The quick latency of one untrained architecture on one device: it selects, it does not rank."""
+
+    __tablename__ = "sweep_point"
+    __table_args__ = (UniqueConstraint("task_id", "architecture"),)
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id"))
+    attempt_id: Mapped[int] = mapped_column(ForeignKey("attempt.id"))
+    device_id: Mapped[int] = mapped_column(ForeignKey("device.id"))
+    conditions_id: Mapped[int] = mapped_column(ForeignKey("conditions.id"))
+    architecture: Mapped[str] = mapped_column(String(64))
+    p50_ns: Mapped[int]
+    base_p50_ns: Mapped[int]
+    ratio: Mapped[float]
+    ratio_low: Mapped[float]
+    ratio_high: Mapped[float]
+    low_ratio: Mapped[float]
+    flags: Mapped[list[Any]]
+    samples_sha256: Mapped[str] = mapped_column(ForeignKey("artifact.sha256"))
+
+
+class Variant(Base):
+    """A trained network of a job: the base (no plan) or a plan applied and fine-tuned with one seed."""
+
+    __tablename__ = "variant"
+    __table_args__ = (UniqueConstraint("job_id", "plan_hash", "training_seed"), UniqueConstraint("attempt_id"))
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    public_id: Mapped[str] = mapped_column(unique=True, default=new_id)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
+    attempt_id: Mapped[int] = mapped_column(ForeignKey("attempt.id"))
+    plan_hash: Mapped[str] = mapped_column(String(64))
+    plan: Mapped[dict[str, Any] | None]
+    family: Mapped[str]
+    criteria: Mapped[list[Any]]
+    alignment: Mapped[int | None]
+    amount: Mapped[float]
+    label: Mapped[str]
+    training_seed: Mapped[int]
+    architecture: Mapped[str] = mapped_column(String(64))
+    params: Mapped[int]
+    macs: Mapped[int]
+    onnx_sha256: Mapped[str] = mapped_column(ForeignKey("artifact.sha256"))
+    weights_sha256: Mapped[str] = mapped_column(ForeignKey("artifact.sha256"))
+    plan_sha256: Mapped[str] = mapped_column(ForeignKey("artifact.sha256"))
+    preprocess_sha256: Mapped[str] = mapped_column(ForeignKey("artifact.sha256"))
+    reference_sha256: Mapped[str] = mapped_column(ForeignKey("artifact.sha256"))
+    preprocess: Mapped[dict[str, Any]]
+    validation_correct: Mapped[int]
+    validation_n: Mapped[int]
+    test_correct: Mapped[int]
+    test_n: Mapped[int]
+    accuracies: Mapped[dict[str, Any]]
+    curve: Mapped[list[Any]]
+    seconds: Mapped[dict[str, Any]]
+    exporter: Mapped[str]
+    opset: Mapped[int]
+    export_difference: Mapped[float]
+    created_at: Mapped[int]
+    job: Mapped[Job] = relationship()
+
+
+class Measurement(Base):
+    """Raw samples of one variant on one device under one set of conditions, and what follows from them. Append-only."""
+
+    __tablename__ = "measurement"
+    __table_args__ = (
+        UniqueConstraint("attempt_id", "variant_id", "group_no", "role"),
+        CheckConstraint("p50_ns > 0", name="latency_positive"),
+        CheckConstraint("correct >= 0 AND correct <= n_images", name="accuracy_possible"),
+        # Rows that no real device of the class stands behind never enter a leaderboard.
+        CheckConstraint("NOT ranked OR (backend <> 'null' AND NOT emulated AND NOT unproven)", name="ranked_is_real"),
+        Index("ix_measurement_conditions_id_p50_ns_id", "conditions_id", "p50_ns", "id"),
+    )
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    public_id: Mapped[str] = mapped_column(unique=True, default=new_id)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), index=True)
+    attempt_id: Mapped[int] = mapped_column(ForeignKey("attempt.id"))
+    variant_id: Mapped[int] = mapped_column(ForeignKey("variant.id"))
+    device_id: Mapped[int] = mapped_column(ForeignKey("device.id"))
+    conditions_id: Mapped[int] = mapped_column(ForeignKey("conditions.id"))
+    group_no: Mapped[int]
+    role: Mapped[str]
+    backend: Mapped[str]
+    emulated: Mapped[bool] = mapped_column(Boolean, default=False)
+    unproven: Mapped[bool] = mapped_column(Boolean, default=False)
+    ranked: Mapped[bool] = mapped_column(Boolean)
+    precision: Mapped[str]
+    batch_size: Mapped[int]
+    threads: Mapped[int]
+    processes: Mapped[int]
+    n_samples: Mapped[int]
+    p50_ns: Mapped[int]
+    p90_ns: Mapped[int | None]
+    p99_ns: Mapped[int | None]
+    ratio: Mapped[float | None]
+    ratio_low: Mapped[float | None]
+    ratio_high: Mapped[float | None]
+    low_ratio: Mapped[float | None]
+    correct: Mapped[int]
+    n_images: Mapped[int]
+    outcomes: Mapped[bytes] = mapped_column(LargeBinary)
+    output_difference: Mapped[float]
+    verdict: Mapped[str]
+    flags: Mapped[list[Any]]
+    observed: Mapped[dict[str, Any]]
+    samples_sha256: Mapped[str] = mapped_column(ForeignKey("artifact.sha256"))
+    created_at: Mapped[int]
+    variant: Mapped[Variant] = relationship()
+    conditions: Mapped[Conditions] = relationship()
+    device: Mapped[Device] = relationship()
+    job: Mapped[Job] = relationship()
