@@ -125,7 +125,7 @@ class Contender(Wire):
 
 
 class Duel(Wire):
-    """Two contenders at one target: accuracy at equal measured latency."""
+    """Two contenders at one target: accuracy at equal measured latency, or who is faster and no less accurate."""
 
     first: Contender
     second: Contender
@@ -134,7 +134,9 @@ class Duel(Wire):
     ci_high: float
     latency_ratio: Ratio = Field(description="first to second")
     equally_fast: bool = Field(description="the latency ratio's interval lies in [0.97, 1.03]")
-    verdict: Literal["first", "second", "tied", "not_comparable"]
+    verdict: Literal["first", "second", "tied", "first_faster", "second_faster", "not_comparable"] = Field(
+        description="first, second: more accurate and no slower; *_faster: faster, with no difference in accuracy shown"
+    )
     sentence: str
     against_best_filter: bool = Field(
         default=False, description="the second is the better filter family here, by validation accuracy"
@@ -167,6 +169,9 @@ class DeviceComparison(Wire):
     targets: list[TargetComparison]
     reach: list[FamilyReach]
     summary: str
+    control: list[str] = Field(
+        default=[], description="for each family and criterion: does it do better than random? Empty without random"
+    )
 
 
 class Comparison(Wire):

@@ -43,7 +43,7 @@ def print_comparison(comparison: Comparison, out: Console) -> None:
     if not comparison.complete:
         out.print("The job has not finished: this is what stands so far.", style="yellow")
     for note in comparison.notes:
-        out.print(Text(f"Note: {note}", style="dim"), soft_wrap=True)
+        out.print(Text(f"Note: {note}", style="dim"))
 
 
 def _print_device(comparison: Comparison, device: DeviceComparison, out: Console) -> None:
@@ -83,11 +83,13 @@ def _print_device(comparison: Comparison, device: DeviceComparison, out: Console
     out.print(rows)
     for target in device.targets:
         for duel in target.duels:
-            out.print(Text(f"{target.target}: {duel.sentence}"), soft_wrap=True)
+            out.print(Text(f"{target.target}: {duel.sentence}"))
+    for sentence in device.control:
+        out.print(Text(f"Control: {sentence}"))
     for reach in device.reach:
         if reach.lowest_ratio is not None:
             family = FAMILIES[reach.family]
             line = f"Reach: {family} went down to {reach.lowest_ratio:.2f} of the base; {reach.stopped_by}"
-            out.print(Text(line, style="dim"), soft_wrap=True)
-    out.print(Text(device.summary, style="bold"), soft_wrap=True)
+            out.print(Text(line, style="dim"))
+    out.print(Text(device.summary, style="bold"))
     out.print()

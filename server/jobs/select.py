@@ -1,10 +1,20 @@
 """Choose which candidates are worth a training: a pure function of the sweep.
 
-Per latency target and *cell* (a family under one criterion) one plan is taken: the one with the largest swept latency
-in [0.94 T, 1.03 T], because it gives the least away. Where several alignments or scopes reach the window, each has its
-own plan there, and the one that keeps most of the base's work is taken: the sweep says which alignment pays on this
-device. A cell that misses the window is bracketed by its nearest plan on either side, the fast one first. A cell with
-nothing on the fast side cannot reach the target.
+Families are compared at equal measured latency, not at equal budget: two plans that both meet a target may still differ
+by several per cent in latency, and then neither has won. So the families are picked to meet. Per latency target:
+
+- The first family that reaches it sets the place, layer pruning if it was asked for, because its steps are the
+  coarsest. Each of its *cells* (a family under one criterion) takes the plan with the largest swept latency in
+  [0.94 T, 1.03 T], because that gives the least away. Where several alignments or scopes get there, each has its own
+  plan, and the one that keeps most of the base's work is taken: the sweep says which alignment pays on this device.
+- The cells of the other families take, inside the window, the plan nearest to the *anchor*, which is the median of the
+  first family's hits. Plans that a sweep cannot tell from the anchor are equally near; of them the one that keeps most
+  is taken.
+- A cell that misses the window is bracketed by its nearest plan on either side, the fast one first. If the whole first
+  family missed, its nearest plan on the fast side is the anchor, and a plan of another family that is equally fast is
+  wished for as well (in place of the fast bracket, if its cell has missed too).
+
+A cell with nothing on the fast side cannot reach the target.
 """
 
 from __future__ import annotations
@@ -12,11 +22,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from statistics import median_high
 
 from layerprune.api.jobs import Family
 
 WINDOW = (0.94, 1.03)
 """A plan hits target T if its latency lies in this window times T."""
+EQUALLY_FAST = 0.03
+"""Two plans are equally fast if neither takes more than this fraction longer than the other."""
+ALIKE = 0.01
+"""A sweep is too short to tell ratios apart that differ by less than this fraction."""
+FAMILIES: tuple[Family, ...] = ("layer", "filter", "filter_aligned")
+"""Families in the order in which they choose."""
 _HIT, _FAST, _SLOW = range(3)
 
 
@@ -86,17 +103,19 @@ def select(
     for sweep_no, sweep in enumerate(sweeps):
         cells = _cells(sweep.points)
         for target_no, target in enumerate(sweep.targets):
-            reached: dict[Family, bool] = {}
-            for (family, criterion), points in cells.items():
-                found = _choose(points, target)
-                reached[family] = reached.get(family, False) or bool(found)
-                order = criteria.index(criterion)
+            anchor: float | None = None
+            for family in FAMILIES:
+                own = {criterion: points for (of, criterion), points in cells.items() if of == family}
+                found = {criterion: _choose(points, target, anchor) for criterion, points in own.items()}
                 wishes.setdefault(family, []).extend(
-                    _Wish(tier, order, target_no, sweep_no, point) for tier, point in found
+                    _Wish(tier, criteria.index(criterion), target_no, sweep_no, point)
+                    for criterion, plans in found.items()
+                    for tier, point in plans
                 )
-            notes += [
-                _unreached(family, target, sweep, stopped_by.get(family)) for family, ok in reached.items() if not ok
-            ]
+                if own and not any(found.values()):
+                    notes.append(_unreached(family, target, sweep, stopped_by.get(family)))
+                if anchor is None:
+                    anchor = _anchor([plan for plans in found.values() for plan in plans])
     return _share_out(wishes, max_plans, notes)
 
 
@@ -130,24 +149,50 @@ def _alternatives(cell: Iterable[Point]) -> list[list[Point]]:
     return [list(points) for _, points in groupby(sorted(cell, key=form), key=form)]
 
 
-def _choose(cell: Sequence[Point], target: float) -> list[tuple[int, Point]]:
-    """The cell's plans for a target: one hit, or one on either side, or none if it cannot get that fast."""
+def _choose(cell: Sequence[Point], target: float, anchor: float | None) -> list[tuple[int, Point]]:
+    """The cell's plans for a target, at most two, or none if it cannot get that fast.
+
+    Without an anchor it is one hit, or one plan on either side; see the top of this file for what an anchor changes.
+    """
     low, high = WINDOW[0] * target, WINDOW[1] * target
-    hits = []
-    for alternative in _alternatives(cell):
-        inside = [p for p in alternative if low <= p.ratio <= high]
-        if inside:
-            hits.append(max(inside, key=lambda p: (p.ratio, -p.amount, p.plan_hash)))
-    if hits:
-        return [(_HIT, min(hits, key=lambda p: (p.amount, -p.ratio, p.plan_hash)))]
+    inside = [p for p in cell if low <= p.ratio <= high]
     fast = [p for p in cell if p.ratio < low]
     slow = [p for p in cell if high < p.ratio < 1]
+    meeting = [] if anchor is None or anchor >= low else [p for p in fast if _apart(p.ratio, anchor) <= EQUALLY_FAST]
+    beside = [(_FAST, _nearest(meeting, anchor))] if anchor is not None and meeting else []
+    if inside:
+        hit = _least_given_away(inside) if anchor is None or anchor < low else _nearest(inside, anchor)
+        return [(_HIT, hit), *beside]
     if not fast:
         return []
-    found = [(_FAST, max(fast, key=lambda p: (p.ratio, -p.amount, p.plan_hash)))]
+    found = beside or [(_FAST, max(fast, key=lambda p: (p.ratio, -p.amount, p.plan_hash)))]
     if slow:
         found.append((_SLOW, min(slow, key=lambda p: (p.ratio, p.amount, p.plan_hash))))
     return found
+
+
+def _least_given_away(inside: Sequence[Point]) -> Point:
+    """The slowest plan of each alignment and scope, and of these the one that keeps most."""
+    slowest = [max(own, key=lambda p: (p.ratio, -p.amount, p.plan_hash)) for own in _alternatives(inside)]
+    return min(slowest, key=lambda p: (p.amount, -p.ratio, p.plan_hash))
+
+
+def _nearest(points: Sequence[Point], anchor: float) -> Point:
+    def rank(point: Point) -> tuple[float, float, float, str]:
+        apart = _apart(point.ratio, anchor)
+        return max(apart, ALIKE), point.amount, apart, point.plan_hash
+
+    return min(points, key=rank)
+
+
+def _apart(a: float, b: float) -> float:
+    return max(a, b) / min(a, b) - 1
+
+
+def _anchor(found: Sequence[tuple[int, Point]]) -> float | None:
+    """Where the other families are to meet the first: at its median hit (of two the slower), or its fast side."""
+    hits = [point.ratio for tier, point in found if tier == _HIT]
+    return median_high(hits) if hits else max((point.ratio for tier, point in found if tier == _FAST), default=None)
 
 
 def _unreached(family: Family, target: float, sweep: Sweep, stopped_by: str | None) -> str:

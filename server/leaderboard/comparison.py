@@ -22,7 +22,8 @@ from server.measurements.samples import ratio_of
 from server.models import Attempt, Candidate, Job, Measurement, SweepPoint, Task
 
 from . import contenders, duels, sentences
-from .contenders import Chosen, Entrant, Run
+from .contenders import Chosen, Entrant, Goal, Run
+from .control import against_control
 from .service import accuracy
 
 SEED = 0
@@ -62,16 +63,18 @@ def _compare_place(
     families = _families(request)
     first = bases[0]
     direct = _direct_ratio(store)
+    goals = _goals(request, first, base_p50_ns)
     targets, verdicts = [], []
-    for label, target_ratio, chosen in _choices(request, entrants, families, first, base_p50_ns):
+    for goal in goals:
+        chosen = goal.choose(contenders.by_family(entrants, families))
         found = [_duel(chosen, rival, direct) for rival in RIVALS if {"layer", rival} <= chosen.contenders.keys()]
         best = _best_filter(chosen)
         views = [view.model_copy(update={"against_best_filter": view.second.family == best}) for view in found]
         verdicts += [view.verdict for view in views if view.against_best_filter]
         targets.append(
             TargetComparison(
-                target=label,
-                target_ratio=target_ratio,
+                target=goal.label,
+                target_ratio=goal.ratio,
                 contenders=[_contender(entrant, tries) for entrant, tries in chosen.contenders.values()],
                 duels=views,
                 missing=dict(chosen.missing),
@@ -94,19 +97,15 @@ def _compare_place(
             seeds=len(request.training.seeds),
             doubtful=sum(row.verdict != "stable" for row in rows if row.role == "variant"),
         ),
+        control=against_control(entrants, families, request.pruning.criteria, goals, direct),
     )
 
 
-def _choices(
-    request: JobRequest, entrants: Sequence[Entrant], families: Sequence[Family], row: Measurement, base_p50_ns: int
-) -> list[tuple[str, float | None, Chosen]]:
-    """Each target of the job here, in words and as a ratio, and who was chosen for it."""
+def _goals(request: JobRequest, row: Measurement, base_p50_ns: int) -> list[Goal]:
+    """What the job aims at here: its targets, or its amounts."""
     if request.pruning.amounts:
-        return [
-            (f"{amount:.0%} of the MACs removed", None, contenders.choose_by_amount(entrants, families, amount))
-            for amount in request.pruning.amounts
-        ]
-    choices: list[tuple[str, float | None, Chosen]] = []
+        return [Goal(f"{amount:.0%} of the MACs removed", amount=amount) for amount in request.pruning.amounts]
+    goals = []
     for target in request.pruning.target_list():
         placed = planning.place(
             target,
@@ -115,15 +114,10 @@ def _choices(
             precision=row.precision,
             base_p50_ns=base_p50_ns,
         )
-        if placed is None:
-            continue
-        label = f"{target.latency_ms:g} ms" if target.ratio is None else f"{target.ratio:g} of the base's latency"
-        if placed.ratio is None:
-            chosen = Chosen({}, dict.fromkeys(families, placed.note or ""))
-        else:
-            chosen = contenders.choose(entrants, families, placed.ratio)
-        choices.append((label, placed.ratio, chosen))
-    return choices
+        if placed is not None:
+            label = f"{target.latency_ms:g} ms" if target.ratio is None else f"{target.ratio:g} of the base's latency"
+            goals.append(Goal(label, ratio=placed.ratio, why_not=placed.note or ""))
+    return goals
 
 
 def _families(request: JobRequest) -> list[Family]:
@@ -175,13 +169,13 @@ def _run(row: Measurement) -> Run:
     )
 
 
-def _best_filter(chosen: Chosen) -> Family | None:
+def _best_filter(chosen: Chosen[Family]) -> Family | None:
     """The filter family whose contender has the higher validation accuracy; the unaligned one if they are equal."""
     present = [family for family in RIVALS if family in chosen.contenders]
     return max(present, key=lambda family: chosen.contenders[family][0].validation, default=None)
 
 
-def _duel(chosen: Chosen, rival: Family, direct: duels.DirectRatio) -> DuelView:
+def _duel(chosen: Chosen[Family], rival: Family, direct: duels.DirectRatio) -> DuelView:
     (first, tries), (second, rival_tries) = chosen.contenders["layer"], chosen.contenders[rival]
     duel = duels.fight(first, second, direct)
     return DuelView(

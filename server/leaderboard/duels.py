@@ -1,4 +1,4 @@
-"""Two contenders at one target: is one more accurate at equal measured latency?"""
+"""Two contenders at one target: is one more accurate at equal measured latency, or faster and no less accurate?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from .contenders import Entrant, Run
 
 EQUALLY_FAST = (0.97, 1.03)
 """Two variants are equally fast if the whole interval of their latency ratio lies in here."""
-Verdict = Literal["first", "second", "tied", "not_comparable"]
+Verdict = Literal["first", "second", "tied", "first_faster", "second_faster", "not_comparable"]
+Side = Literal["first", "second"]
 DirectRatio = Callable[[Run, Run], RatioEstimate | None]
 """Compares two runs of one group sample by sample; None if they were not timed together."""
 
@@ -34,32 +35,50 @@ class Difference:
 
 @dataclass(frozen=True)
 class Duel:
-    """What the numbers say; `doubts` are flags on either latency, which keep it from being ranked."""
+    """What the numbers say; `doubts` are flags on either latency, which keep it from being ranked.
+
+    `faster` and `better` (in accuracy) name a side only if the whole interval is on that side.
+    """
 
     difference: Difference
     latency: RatioEstimate
     equally_fast: bool
     doubts: tuple[str, ...]
+    faster: Side | None
+    better: Side | None
     verdict: Verdict
 
 
 def fight(first: Entrant, second: Entrant, direct: DirectRatio) -> Duel:
-    """Compare two contenders; the verdict claims no more than the intervals allow."""
+    """Compare two contenders; the verdict claims no more than the intervals allow.
+
+    At equal latency the more accurate one wins. Of two that are shown to differ in latency the faster one wins if it is
+    the more accurate one too; if no difference in accuracy is shown, it is the faster one and no more is said; if it is
+    the less accurate one, that is a trade-off and they are not comparable.
+    """
     difference = accuracy_difference(first, second)
     a, b = first.typical, second.typical
     latency = direct(a, b) or ratio_of_ratios(a.ratio, b.ratio)
     equally_fast = EQUALLY_FAST[0] <= latency.ci_low and latency.ci_high <= EQUALLY_FAST[1]
     doubts = tuple(sorted({flag for run in (a, b) for flag in run.flags if FLAGS[flag].level != "note"}))
-    verdict: Verdict
-    if not equally_fast or doubts:
-        verdict = "not_comparable"
-    elif difference.low > 0:
-        verdict = "first"
-    elif difference.high < 0:
-        verdict = "second"
-    else:
-        verdict = "tied"
-    return Duel(difference, latency, equally_fast, doubts, verdict)
+    better = _side(difference.low > 0, difference.high < 0)
+    faster = None if equally_fast else _side(latency.ci_high < 1, latency.ci_low > 1)
+    verdict = "not_comparable" if doubts else _verdict(better, faster, equally_fast=equally_fast)
+    return Duel(difference, latency, equally_fast, doubts, faster, better, verdict)
+
+
+def _side(first: bool, second: bool) -> Side | None:
+    return "first" if first else "second" if second else None
+
+
+def _verdict(better: Side | None, faster: Side | None, *, equally_fast: bool) -> Verdict:
+    if equally_fast:
+        return better or "tied"
+    if faster is None or better not in (None, faster):
+        return "not_comparable"
+    if better is not None:
+        return better
+    return "first_faster" if faster == "first" else "second_faster"
 
 
 def accuracy_difference(first: Entrant, second: Entrant) -> Difference:

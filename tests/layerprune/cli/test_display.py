@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -191,7 +192,9 @@ def contender(family: Any) -> Contender:
     )
 
 
-def test_a_comparison_is_told_in_tables_and_sentences(printed: Printed) -> None:
+@pytest.fixture
+def comparison() -> Comparison:
+    """One device with one target, where layers and filters are tied."""
     layer, filters = contender("layer"), contender("filter")
     duel = Duel(
         first=layer,
@@ -223,10 +226,14 @@ def test_a_comparison_is_told_in_tables_and_sentences(printed: Printed) -> None:
         targets=[target],
         reach=[FamilyReach(family="layer", lowest_ratio=0.31, stopped_by="one block left per stage")],
         summary="Nothing is decided.",
+        control=["Layer pruning by imprinting against random: won 1."],
     )
-    comparison = Comparison(
+    return Comparison(
         job="j1", model="cifar:resnet20", dataset="digits", complete=False, devices=[device], notes=["one build failed"]
     )
+
+
+def test_a_comparison_is_told_in_tables_and_sentences(printed: Printed, comparison: Comparison) -> None:
     text = printed(lambda out: print_comparison(comparison, out))
     for part in (
         "base: 1.000 ms, 533/540",
@@ -234,9 +241,22 @@ def test_a_comparison_is_told_in_tables_and_sentences(printed: Printed) -> None:
         "layer variant",
         "none: no plan in reach",
         "0.65 of the base: These two trained networks are tied.",
+        "Control: Layer pruning by imprinting against random: won 1.",
         "layers went down to 0.31 of the base; one block left per stage",
         "Nothing is decided.",
         "has not finished",
         "Note: one build failed",
     ):
         assert part in text
+
+
+def test_long_sentences_wrap_between_words(comparison: Comparison) -> None:
+    sentence = "Layer pruning is faster; no difference in accuracy is shown. " * 4
+    duel = comparison.devices[0].targets[0].duels[0].model_copy(update={"sentence": sentence})
+    target = comparison.devices[0].targets[0].model_copy(update={"duels": [duel]})
+    narrow = comparison.devices[0].model_copy(update={"targets": [target]})
+    out = io.StringIO()
+    print_comparison(comparison.model_copy(update={"devices": [narrow]}), Console(width=100, file=out))
+    lines = out.getvalue().splitlines()
+    assert max(len(line) for line in lines) <= 100
+    assert sentence.strip() in " ".join(line.strip() for line in lines)

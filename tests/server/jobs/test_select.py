@@ -65,6 +65,77 @@ def test_the_alignment_that_keeps_most_is_taken() -> None:
     assert names(choose(points, 0.5)) == ["sixteen"]
 
 
+def test_filters_meet_the_layers_instead_of_filling_the_window() -> None:
+    points = [
+        point("layer", ratio=0.485),
+        point("near", "filter", ratio=0.480),
+        point("slowest", "filter", ratio=0.514),
+        point("aligned-near", "filter_aligned", alignment=8, ratio=0.49),
+        point("aligned-slowest", "filter_aligned", alignment=16, ratio=0.51),
+    ]
+    assert set(names(choose(points, 0.5))) == {"layer", "near", "aligned-near"}
+
+
+def test_the_place_to_meet_is_the_median_hit_of_the_layers() -> None:
+    points = [
+        point("fast", ratio=0.475),
+        point("middle", criterion="random", ratio=0.49),
+        point("slow", criterion="other", ratio=0.51),
+        *(point(f"filter at {ratio}", "filter", ratio=ratio) for ratio in (0.475, 0.49, 0.51)),
+    ]
+    found = select([Sweep("here", points, [0.5])], criteria=[*CRITERIA, "other"], max_plans=9, stopped_by={})
+    assert set(names(found)) == {"fast", "middle", "slow", "filter at 0.49"}
+
+
+def test_of_plans_that_a_sweep_cannot_tell_apart_the_one_that_keeps_most_is_taken() -> None:
+    points = [
+        point("layer", ratio=0.5),
+        point("nearest", "filter_aligned", alignment=8, amount=0.6, ratio=0.501),
+        point("keeps more", "filter_aligned", alignment=16, amount=0.4, ratio=0.504),
+        point("keeps most, but is further", "filter_aligned", alignment=16, amount=0.3, ratio=0.51),
+    ]
+    assert set(names(choose(points, 0.5))) == {"layer", "keeps more"}
+
+
+def test_where_layers_miss_the_window_filters_meet_them_on_the_fast_side_too() -> None:
+    points = [
+        point("layer", ratio=0.45),
+        point("hit", "filter", ratio=0.51),
+        point("beside", "filter", ratio=0.44),
+        point("too far", "filter", ratio=0.43),
+    ]
+    # Hits are dealt first in each family; 0.45 / 0.44 is within 3 %, 0.45 / 0.43 is not.
+    assert names(choose(points, 0.5)) == ["hit", "layer", "beside"]
+
+
+def test_a_cell_that_misses_as_well_is_bracketed_by_the_plan_that_meets() -> None:
+    points = [
+        point("layer", ratio=0.4),
+        point("meets", "filter", ratio=0.41),
+        point("nearer", "filter", ratio=0.46),
+        point("slow", "filter", ratio=0.6),
+    ]
+    assert names(choose(points, 0.5)) == ["meets", "layer", "slow"]
+
+
+def test_without_layers_the_aligned_filters_meet_the_unaligned_ones() -> None:
+    points = [
+        point("filter", "filter", ratio=0.48),
+        point("near", "filter_aligned", alignment=8, ratio=0.482),
+        point("slowest", "filter_aligned", alignment=8, ratio=0.51),
+    ]
+    assert names(choose(points, 0.5)) == ["filter", "near"]
+
+
+def test_a_family_that_cannot_reach_the_target_is_nobodys_anchor() -> None:
+    points = [
+        point("layer", ratio=0.9),
+        point("fast", "filter", ratio=0.475),
+        point("slow", "filter", ratio=0.51),
+    ]
+    assert names(choose(points, 0.5)) == ["slow"]
+
+
 def test_each_criterion_has_its_own_plan() -> None:
     points = [point("a", ratio=0.5), point("b", criterion="random", ratio=0.5)]
     assert names(choose(points, 0.5)) == ["a", "b"]
@@ -131,13 +202,24 @@ def test_what_is_chosen_is_allowed_distinct_and_even(points: list[Point], target
 
 
 @given(POINTS, st.floats(0.1, 0.95))
-def test_no_unchosen_plan_of_a_cell_fits_better(points: list[Point], target: float) -> None:
+def test_no_unchosen_layer_plan_of_a_cell_fits_better(points: list[Point], target: float) -> None:
     chosen = set(names(choose(points, target)))
     low, high = WINDOW[0] * target, WINDOW[1] * target
-    for family in ("layer", "filter"):
-        for criterion in CRITERIA:
-            cell = [p for p in points if (p.family, p.criterion, p.alignment) == (family, criterion, 1)]
-            others = [p for p in points if (p.family, p.criterion) == (family, criterion) and p.alignment != 1]
-            inside = [p.ratio for p in cell if low <= p.ratio <= high]
-            if inside and not others:
-                assert max(inside) in [p.ratio for p in cell if p.plan_hash in chosen]
+    for criterion in CRITERIA:
+        cell = [p for p in points if (p.family, p.criterion, p.alignment) == ("layer", criterion, 1)]
+        others = [p for p in points if (p.family, p.criterion) == ("layer", criterion) and p.alignment != 1]
+        inside = [p.ratio for p in cell if low <= p.ratio <= high]
+        if inside and not others:
+            assert max(inside) in [p.ratio for p in cell if p.plan_hash in chosen]
+
+
+@given(POINTS, st.floats(0.1, 0.95))
+def test_the_choice_does_not_depend_on_the_order_of_the_points(points: list[Point], target: float) -> None:
+    assert set(names(choose(points, target))) == set(names(choose(points[::-1], target)))
+
+
+@given(POINTS, st.floats(0.1, 0.95))
+def test_a_cell_wishes_for_at_most_two_plans(points: list[Point], target: float) -> None:
+    chosen = set(names(choose(points, target)))
+    cells = [(p.family, p.criterion) for p in points if p.plan_hash in chosen]
+    assert all(cells.count(cell) <= 2 for cell in cells)

@@ -11,7 +11,7 @@ import pytest
 from layerprune.api.jobs import Family
 from layerprune.stats import RatioEstimate
 from server.leaderboard import contenders, sentences
-from server.leaderboard.contenders import Entrant, Run
+from server.leaderboard.contenders import Entrant, Run, by_family
 from server.leaderboard.duels import accuracy_difference, fight
 
 FAMILIES: list[Family] = ["layer", "filter"]
@@ -39,24 +39,24 @@ def entrant(name: str, family: Family = "layer", *runs: Run, order: int = 0, amo
     return Entrant(name, name, family, (f"criterion{order}",), order, amount, runs or (run(),))
 
 
-def names(chosen: contenders.Chosen) -> dict[str, str]:
+def names(chosen: contenders.Chosen[Any]) -> dict[str, str]:
     return {family: found.plan_hash for family, (found, _) in chosen.contenders.items()}
 
 
 def test_validation_accuracy_decides_not_test_accuracy() -> None:
     good = entrant("good on validation", "layer", run(validation=95, correct=80))
     lucky = entrant("good on test", "layer", run(validation=90, correct=99))
-    assert names(contenders.choose([lucky, good], ["layer"], 0.5)) == {"layer": "good on validation"}
+    assert names(contenders.choose(by_family([lucky, good], ["layer"]), 0.5)) == {"layer": "good on validation"}
 
 
 def test_only_plans_in_the_window_count() -> None:
     inside, outside = entrant("inside", "layer", run(0.51)), entrant("outside", "layer", run(0.52, validation=99))
-    assert names(contenders.choose([inside, outside], ["layer"], 0.5)) == {"layer": "inside"}
+    assert names(contenders.choose(by_family([inside, outside], ["layer"]), 0.5)) == {"layer": "inside"}
 
 
 def test_the_larger_family_gets_no_more_tries() -> None:
     layers = [entrant(f"layer{i}", "layer", run(validation=90 + i), order=i) for i in range(3)]
-    chosen = contenders.choose([*layers, entrant("filter", "filter")], FAMILIES, 0.5)
+    chosen = contenders.choose(by_family([*layers, entrant("filter", "filter")], FAMILIES), 0.5)
     # The first criterion of the request is the only one that is tried, although the third is better.
     assert names(chosen) == {"layer": "layer0", "filter": "filter"}
     assert {tries for _, tries in chosen.contenders.values()} == {1}
@@ -68,11 +68,11 @@ def test_a_family_outside_the_window_is_represented_by_its_nearest_faster_plan()
         entrant("faster", "layer", run(0.2)),
         entrant("slow", "layer", run(0.7)),
     ]
-    assert names(contenders.choose(plans, ["layer"], 0.5)) == {"layer": "fast"}
+    assert names(contenders.choose(by_family(plans, ["layer"]), 0.5)) == {"layer": "fast"}
 
 
 def test_a_family_that_is_too_slow_is_missing_with_its_nearest() -> None:
-    chosen = contenders.choose([entrant("slow", "layer", run(0.7))], FAMILIES, 0.5)
+    chosen = contenders.choose(by_family([entrant("slow", "layer", run(0.7))], FAMILIES), 0.5)
     assert dict(chosen.missing) == {
         "layer": "the fastest variant takes 0.7 of the base's latency",
         "filter": "no variant was measured",
@@ -81,12 +81,54 @@ def test_a_family_that_is_too_slow_is_missing_with_its_nearest() -> None:
 
 def test_a_stable_measurement_is_preferred() -> None:
     doubtful = entrant("doubtful", "layer", run(validation=99, is_stable=False, flags=("foreign_load",)))
-    assert names(contenders.choose([doubtful, entrant("stable")], ["layer"], 0.5)) == {"layer": "stable"}
+    assert names(contenders.choose(by_family([doubtful, entrant("stable")], ["layer"]), 0.5)) == {"layer": "stable"}
 
 
 def test_the_median_seed_stands_for_the_latency() -> None:
     found = entrant("x", "layer", run(0.52, seed=0), run(0.48, seed=1), run(0.5, seed=2))
     assert found.typical.seed == 2
+
+
+def test_families_are_narrowed_to_plans_that_are_equally_fast() -> None:
+    plans = [
+        entrant("better, but alone", "layer", run(0.475, validation=99)),
+        entrant("layer", "layer", run(0.5)),
+        entrant("filter", "filter", run(0.503)),
+        entrant("better, but slower", "filter", run(0.515, validation=99)),
+    ]
+    assert names(contenders.choose(by_family(plans, FAMILIES), 0.5)) == {"layer": "layer", "filter": "filter"}
+
+
+def test_where_most_plans_meet_validation_accuracy_decides() -> None:
+    plans = [
+        *(entrant(f"layer{i}", "layer", run(0.5 + i / 1000, validation=90 + i), order=i) for i in range(2)),
+        *(entrant(f"filter{i}", "filter", run(0.5 + i / 1000, validation=95 - i), order=i) for i in range(2)),
+        # It meets a filter plan too, but with one try each.
+        entrant("layer2", "layer", run(0.515, validation=99), order=2),
+        entrant("filter2", "filter", run(0.515, validation=99), order=2),
+    ]
+    chosen = contenders.choose(by_family(plans, FAMILIES), 0.5)
+    assert names(chosen) == {"layer": "layer1", "filter": "filter0"}
+    assert {tries for _, tries in chosen.contenders.values()} == {2}
+
+
+def test_families_may_meet_on_the_fast_side_of_the_window() -> None:
+    plans = [
+        entrant("layer", "layer", run(0.45)),
+        entrant("beside", "filter", run(0.448)),
+        entrant("hit", "filter", run(0.51, validation=99)),
+    ]
+    assert names(contenders.choose(by_family(plans, FAMILIES), 0.5)) == {"layer": "layer", "filter": "beside"}
+
+
+def test_they_do_not_meet_far_from_where_the_first_family_is() -> None:
+    plans = [
+        entrant("layer", "layer", run(0.5)),
+        entrant("fast layer", "layer", run(0.3)),
+        entrant("fast filter", "filter", run(0.3)),
+        entrant("hit", "filter", run(0.475)),
+    ]
+    assert names(contenders.choose(by_family(plans, FAMILIES), 0.5)) == {"layer": "layer", "filter": "hit"}
 
 
 def test_amounts_choose_among_the_nearest() -> None:
@@ -95,7 +137,7 @@ def test_amounts_choose_among_the_nearest() -> None:
         entrant("about as near", "layer", run(validation=95), amount=0.43),
         entrant("far", "layer", run(validation=99), amount=0.5),
     ]
-    assert names(contenders.choose_by_amount(plans, ["layer"], 0.4)) == {"layer": "about as near"}
+    assert names(contenders.choose_by_amount(by_family(plans, ["layer"]), 0.4)) == {"layer": "about as near"}
 
 
 def fight_with(first: Run, second: Run, latency: RatioEstimate | None = EQUAL) -> Any:
@@ -116,9 +158,35 @@ def test_an_interval_over_zero_is_a_tie() -> None:
     assert fight_with(run(correct=91), run(correct=90)).verdict == "tied"
 
 
-def test_unequal_latency_is_not_compared() -> None:
+FASTER = RatioEstimate(0.9, 0.89, 0.91, 0.9, 1)
+SLOWER = RatioEstimate(1 / 0.9, 1 / 0.91, 1 / 0.89, 1 / 0.9, 1)
+
+
+def test_a_latency_that_may_be_equal_or_not_is_not_compared() -> None:
     duel = fight_with(run(correct=95), run(correct=70), RatioEstimate(1.0, 0.96, 1.04, 1.0, 1))
-    assert (duel.equally_fast, duel.verdict) == (False, "not_comparable")
+    assert (duel.equally_fast, duel.faster, duel.verdict) == (False, None, "not_comparable")
+
+
+@pytest.mark.parametrize(
+    ("latency", "correct", "verdict"),
+    [
+        (FASTER, (95, 70), "first"),
+        (FASTER, (91, 90), "first_faster"),
+        (FASTER, (70, 95), "not_comparable"),
+        (SLOWER, (70, 95), "second"),
+        (SLOWER, (90, 91), "second_faster"),
+        (SLOWER, (95, 70), "not_comparable"),
+    ],
+)
+def test_who_is_faster_wins_unless_it_is_less_accurate(
+    latency: RatioEstimate, correct: tuple[int, int], verdict: str
+) -> None:
+    assert fight_with(run(correct=correct[0]), run(correct=correct[1]), latency).verdict == verdict
+
+
+def test_a_doubtful_latency_wins_nothing_by_being_faster() -> None:
+    noisy = run(correct=95, is_stable=False, flags=("foreign_load",))
+    assert fight_with(noisy, run(correct=70), FASTER).verdict == "not_comparable"
 
 
 def test_a_doubtful_latency_is_not_ranked() -> None:
@@ -169,10 +237,46 @@ def test_a_tie_is_called_a_tie() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("latency", "correct", "start"),
+    [
+        (
+            FASTER,
+            (95, 70),
+            "Layer pruning by criterion0 is faster and more accurate: faster by 10.0 % (95 % interval 9.0 to 11.0 %), "
+            "and for these two trained networks the accuracy of layer pruning by criterion0 minus that of",
+        ),
+        (
+            SLOWER,
+            (90, 91),
+            "Unaligned filter pruning by criterion0 is faster by 10.0 % (95 % interval 9.0 to 11.0 %); "
+            "no difference in accuracy is shown: for these two trained networks the accuracy of layer pruning",
+        ),
+        (
+            FASTER,
+            (70, 95),
+            "Not comparable: layer pruning by criterion0 is faster by 10.0 % (95 % interval 9.0 to 11.0 %) "
+            "but less accurate, a trade-off: for these two trained networks the accuracy of layer pruning",
+        ),
+    ],
+)
+def test_the_sentence_says_how_much_faster(latency: RatioEstimate, correct: tuple[int, int], start: str) -> None:
+    first, second = entrant("a", "layer", run(correct=correct[0])), entrant("b", "filter", run(correct=correct[1]))
+    assert sentences.of_duel(first, second, fight(first, second, lambda *_: latency)).startswith(start)
+
+
+def test_the_summary_counts_every_verdict() -> None:
+    summary = sentences.of_device("box", ["first", "first_faster", "second_faster"], seeds=3, doubtful=0)
+    assert summary == (
+        "On box, layer pruning against the better filter family: more accurate and no slower at 1, faster with no "
+        "difference in accuracy shown at 1, slower with no difference in accuracy shown at 1 of 3 targets."
+    )
+
+
 def test_the_summary_counts_and_warns_of_few_seeds() -> None:
     summary = sentences.of_device("box", ["first", "tied", "tied"], seeds=1, doubtful=2)
     assert summary == (
-        "On box, layer pruning against the better filter family: more accurate at 1, tied at 2 of 3 targets. "
-        "2 measured variants carry flags and were not ranked. This speaks of the networks that were trained, with "
-        "1 training seed; a statement about the methods needs at least 3 seeds."
+        "On box, layer pruning against the better filter family: more accurate and no slower at 1, tied at 2 of 3 "
+        "targets. 2 measured variants carry flags and were not ranked. This speaks of the networks that were trained, "
+        "with 1 training seed; a statement about the methods needs at least 3 seeds."
     )

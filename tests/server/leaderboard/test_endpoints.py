@@ -146,7 +146,7 @@ def test_the_comparison_says_who_won_where(job: Any, client: Any) -> None:
     assert duel["accuracy_difference"] == pytest.approx(50 / 540)
     assert duel["equally_fast"]
     assert {contender["tries"] for contender in first["contenders"]} == {1}
-    assert "more accurate at 1, tied at 1 of 2 targets" in device["summary"]
+    assert "more accurate and no slower at 1, tied at 1 of 2 targets" in device["summary"]
     assert {reach["family"]: reach["stopped_by"] for reach in device["reach"]} == {
         "layer": "depth",
         "filter": "the channel floor",
@@ -174,8 +174,26 @@ def test_amounts_are_compared_without_claiming_equal_latency(scripted: Any, subm
     (device,) = client.get(f"/v1/jobs/{job['id']}/comparison").json()["devices"]
     (target,) = device["targets"]
     assert (target["target"], target["target_ratio"]) == ("40% of the MACs removed", None)
-    assert {duel["verdict"] for duel in target["duels"]} == {"not_comparable"}
-    assert "not shown to be equally fast" in target["duels"][0]["sentence"]
+    assert {duel["verdict"] for duel in target["duels"]} == {"first_faster"}
+    assert "no difference in accuracy is shown" in target["duels"][0]["sentence"]
+
+
+def test_criteria_are_compared_with_the_control(scripted: Any, submit: Any, client: Any) -> None:
+    job = submit(pruning={"criteria": ["weight_l1", "imprinting", "random"], "amounts": [0.4], "methods": ["layer"]})
+    layers = [one for one in scripted.candidates if one["plan"] == {"family": "layer", "step": 2}]
+    scripted.candidates = [*layers, layers[0] | {"criterion": "random", "plan_hash": "9" * 64}]
+    scripted.correct = {
+        one["plan_hash"]: 530 if one["criterion"] == "imprinting" else 480 for one in scripted.candidates
+    }
+    scripted.run()
+    (device,) = client.get(f"/v1/jobs/{job['id']}/comparison").json()["devices"]
+    assert device["control"] == [
+        "Layer pruning by weight_l1 against random: won 0, tied 1, lost 0 of 1 target; "
+        "it is not shown to choose better than random.",
+        "Layer pruning by imprinting against random: won 1, tied 0, lost 0 of 1 target.",
+    ]
+    page = client.get(f"/jobs/{job['id']}", headers={"Accept": "text/html"}).text
+    assert "Layer pruning by imprinting against random: won 1" in page
 
 
 def test_several_seeds_are_compared_as_seeds(scripted: Any, submit: Any, client: Any) -> None:
