@@ -18,7 +18,7 @@ from layerprune.structure.macs import count_params
 from layerprune.structure.plan import Plan
 from layerprune.structure.surgery import apply_plan_, remove_layers_
 
-STEP = 0.08
+STEP = 0.05
 """Filter plans of one cell differ by at least this fraction of MACs: narrower than the window of -6 to +3 % of latency
 in which a plan counts as meeting a target, and wide enough that the sweep stays short."""
 _RATIOS = tuple(step / 128 for step in range(1, 129))

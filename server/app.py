@@ -32,7 +32,7 @@ from .leaderboard import endpoints as leaderboard
 from .notify import Notifier
 from .strict import refuse_unstorable
 from .tasks import endpoints as tasks
-from .tasks import service as task_service
+from .tasks import leases
 from .web import endpoints as web
 from .workers import endpoints as workers
 
@@ -115,6 +115,6 @@ async def _reap_forever(app: FastAPI) -> None:
 def reap(app: FastAPI) -> None:
     """End the leases that ran out and the jobs that waited too long; safe at any time, in any process."""
     with session_scope(app) as session:
-        task_service.expire_leases(make_context(app, session))
+        leases.expire_leases(make_context(app, session))
     with session_scope(app) as session:
         outcome.expire(make_context(app, session))

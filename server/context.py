@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
 from sqlalchemy.orm import Session
 
+from .artifacts.store import LocalStore
+from .config import Settings
 from .db import SessionDep, read_clock
-from .jobs.stages import StageContext
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What one transaction may use; `now` is in microseconds UTC."""
+
+    session: Session
+    store: LocalStore
+    now: int
+    settings: Settings
 
 
 def make_context(app: FastAPI, session: Session) -> StageContext:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -18,11 +17,9 @@ from layerprune.api.tasks import (
     ScoreResult,
     SweepPayload,
 )
+from server.context import StageContext
 from server.models import Candidate, Device, Job, Variant
-from server.tasks import service as tasks
-
-if TYPE_CHECKING:
-    from .stages import StageContext
+from server.tasks import queue as tasks
 
 
 def score(ctx: StageContext, job: Job) -> None:

@@ -9,12 +9,11 @@ from starlette.concurrency import run_in_threadpool
 
 from layerprune.api.jobs import EventList, JobList, JobRequest, JobState, JobView
 from server.auth import UserDep
-from server.context import ContextDep, make_context
+from server.context import ContextDep, StageContext, make_context
 from server.db import ReadSessionDep, session_scope
 from server.notify import long_poll
 
 from . import outcome, service
-from .stages import StageContext
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 JobId = Annotated[str, Path(max_length=64)]

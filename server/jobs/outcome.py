@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from server.context import StageContext
 from server.models import Candidate, Device, Event, Job, JobDevice, Measurement, Task, Variant
-from server.tasks import service as tasks
+from server.tasks import queue as tasks
 from server.tasks.events import record
 
 from . import waiting
-
-if TYPE_CHECKING:
-    from .stages import StageContext
 
 OPEN = ("queued", "running")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -14,18 +13,16 @@ from layerprune.api.catalogue import Catalogue
 from layerprune.api.errors import BadInput, Conflict, NotFound
 from layerprune.api.jobs import EventList, JobList, JobRequest, JobView
 from server.catalogue import service as catalogue
+from server.context import StageContext
 from server.devices import service as devices
 from server.measurements.conditions import canonical
 from server.models import Device, Job, JobDevice, Worker
-from server.tasks import service as tasks
+from server.tasks import queue as tasks
 from server.tasks.events import record
 
 from . import outcome, repository, stages, views
 from .estimate import estimate
 from .validate import KnownDevice, filter_criteria, validate
-
-if TYPE_CHECKING:
-    from .stages import StageContext
 
 DAY_US = 86_400 * 1_000_000
 MAX_EVENTS = 1000

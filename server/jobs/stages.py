@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +21,7 @@ from layerprune.api.tasks import BuildResult, Condition, MeasureResult, ScoreRes
 from layerprune.api.wire import Wire
 from server.artifacts import service as artifacts
 from server.artifacts.store import LocalStore
-from server.config import Settings
+from server.context import StageContext
 from server.errors import bad_input
 from server.measurements import ingest
 from server.models import Attempt, Candidate, Device, Job, JobDevice, SweepPoint, Task, Variant
@@ -33,16 +32,6 @@ from .estimate import conditions
 ENDED = ("done", "failed", "cancelled")
 Result = TypeVar("Result", bound=Wire)
 _TIMED: dict[str, type[SweepResult] | type[MeasureResult]] = {"sweep": SweepResult, "measure": MeasureResult}
-
-
-@dataclass(frozen=True)
-class StageContext:
-    """What a stage may use; `now` is in microseconds UTC."""
-
-    session: Session
-    store: LocalStore
-    now: int
-    settings: Settings
 
 
 def start(ctx: StageContext, job: Job) -> None:

@@ -7,16 +7,11 @@ import binascii
 import hashlib
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from layerprune.api.errors import BadInput
 from server.measurements.conditions import canonical
 
-if TYPE_CHECKING:
-    from .repository import Filters
-
-Position = tuple[int, int]
-"""p50 in ns and internal id of the last row: rows are ordered by both."""
+from .repository import Filters, Position
 
 
 def encode(position: Position, filters: Filters) -> str:

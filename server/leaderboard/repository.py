@@ -13,7 +13,8 @@ from layerprune.api.jobs import Family, Method
 from layerprune.api.leaderboard import Verdict
 from server.models import Conditions, Device, Job, Measurement, Variant
 
-from .cursor import Position
+Position = tuple[int, int]
+"""p50 in ns and internal id of the last row: rows are ordered by both."""
 from .front import Front, Point, front
 
 FAMILIES: dict[Method, tuple[Family, ...]] = {"layer": ("layer",), "filter": ("filter", "filter_aligned")}

@@ -18,7 +18,7 @@ from server.models import Worker
 from server.notify import long_poll
 from server.workers.service import touch
 
-from . import reports, service
+from . import leases, reports
 
 router = APIRouter(prefix="/v1", tags=["worker"])
 Lease = Annotated[str, Header(alias="Layerprune-Lease", max_length=200)]
@@ -32,12 +32,12 @@ async def claim_task(request: Request, principal: WorkerDep, wait: Wait = 0) -> 
 
     def check() -> ClaimedTask | None:
         with session_scope(request.app) as session:
-            service.expire_leases(make_context(request.app, session))
+            leases.expire_leases(make_context(request.app, session))
         with session_scope(request.app) as session:
             ctx = make_context(request.app, session)
             worker = session.get_one(Worker, principal.worker_id)
             touch(worker, now=ctx.now)
-            return service.claim(ctx, worker)
+            return leases.claim(ctx, worker)
 
     wait_s = min(wait, request.app.state.settings.claim_wait_s)
     task = await long_poll(request, ("tasks",), check, wait_s)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import ColumnElement, update
 
 from layerprune.api.errors import Conflict, LeaseLost, NotFound
 from layerprune.api.workers import Accepted, Control, FailureReport, Heartbeat, ResultReport
+from server.context import StageContext
 from server.db import insert_missing
 from server.ids import hash_secret
 from server.jobs import stages
@@ -21,11 +22,8 @@ from server.models import Attempt, OrphanResult
 from server.notify import announce
 from server.workers.service import touch
 
-from . import repository, service
+from . import leases, repository
 from .events import record
-
-if TYPE_CHECKING:
-    from server.jobs.stages import StageContext
 
 
 def control(ctx: StageContext, worker_id: int, attempt_id: str, lease: str) -> Control:
@@ -103,7 +101,7 @@ def fail(ctx: StageContext, worker_id: int, attempt_id: str, lease: str, report:
     attempt = _get(ctx, worker_id, attempt_id)
     digest = _digest(report)
     fence = _fence(ctx, lease, report.attempt_no)
-    if not service.lose(ctx, attempt, report.reason, report.message, *fence):
+    if not leases.lose(ctx, attempt, report.reason, report.message, *fence):
         if (answer := _answer_again(attempt, lease, digest)) is not None:
             return answer
         raise _lost(attempt)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sqlalchemy import select, update
 
 from layerprune.api.errors import BadInput, Conflict, NotAllowed, NotAuthenticated, UpgradeRequired
 from layerprune.api.wire import PROTOCOL_VERSION
 from layerprune.api.workers import WorkerRegistered, WorkerRegistration
 from server.auth import Principal, issue
+from server.context import StageContext
 from server.devices import service as devices
 from server.models import Device, Token, Worker
-from server.tasks.service import end_other_incarnations
-
-if TYPE_CHECKING:
-    from server.jobs.stages import StageContext
+from server.tasks.leases import end_other_incarnations
 
 SEEN_STEP_US = 5_000_000
 

@@ -25,7 +25,7 @@ from server.config import Settings
 from server.db import session_scope
 from server.models import Attempt, Event, Job, Task, Token
 from server.models import Worker as WorkerRow
-from server.tasks import service
+from server.tasks import queue
 from workers.config import WorkerSettings
 from workers.kinds import KINDS, Kind
 from workers.spool import Report, Spool
@@ -106,7 +106,7 @@ def submit(app: FastAPI, monkeypatch: pytest.MonkeyPatch, probe: Probe) -> Calla
             )
             session.add(job)
             session.flush()
-            task = service.create(
+            task = queue.create(
                 session,
                 job=job,
                 kind="score",
@@ -190,7 +190,7 @@ def test_cancelling_kills_the_child_within_two_seconds(
     with working(worker_settings):
         wait_until(lambda: pids.exists() and " " in pids.read_text())
         with session_scope(app) as session:
-            service.cancel_job(session, session.get_one(Task, task).job, time.time_ns() // 1000)
+            queue.cancel_job(session, session.get_one(Task, task).job, time.time_ns() // 1000)
         wait_until(lambda: not any(is_alive(int(pid)) for pid in pids.read_text().split()), within_s=2)
 
 

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-# Loading digits needs these; imported here they are there before a build's process is forked, not once per build.
+# Needed sooner or later (torch._dynamo, over a second of imports, by the first convolution on a traced graph): imported
+# here they are there before a build's process is forked, not once per build.
+import onnx  # noqa: F401
+import PIL.Image  # noqa: F401
 import sklearn.datasets
 import sklearn.model_selection  # noqa: F401
 import torch
+import torch._dynamo  # noqa: F401
 from safetensors.torch import save_file
 from torch import Tensor, fx, nn
 

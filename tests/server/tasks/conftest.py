@@ -20,12 +20,12 @@ from server.artifacts.service import note_upload
 from server.artifacts.store import LocalStore
 from server.auth import Principal, default_project
 from server.config import Settings
+from server.context import StageContext
 from server.db import make_engine, make_sessions, transaction
 from server.jobs import stages
-from server.jobs.stages import StageContext
 from server.models import Job, Worker
 from server.notify import Notifier
-from server.tasks import reports, service
+from server.tasks import leases, queue, reports
 from server.workers.service import register
 
 LEASE_S = 90
@@ -118,7 +118,7 @@ class Server:
 
     def claim(self, name: str) -> Any:
         self.reap()
-        return self.run(lambda ctx: service.claim(ctx, ctx.session.get_one(Worker, self.workers[name])))
+        return self.run(lambda ctx: leases.claim(ctx, ctx.session.get_one(Worker, self.workers[name])))
 
     def complete(self, lease: Lease, note: str = "") -> Any:
         report = ResultReport(attempt_no=lease.number, result=score_result(note))
@@ -137,12 +137,12 @@ class Server:
         )
 
     def reap(self) -> None:
-        self.run(service.expire_leases)
+        self.run(leases.expire_leases)
 
     def cancel(self, job_id: str) -> None:
         def act(ctx: StageContext) -> None:
             job = ctx.session.scalars(select(Job).where(Job.public_id == job_id)).one()
-            service.cancel_job(ctx.session, job, ctx.now)
+            queue.cancel_job(ctx.session, job, ctx.now)
 
         self.run(act)
 

@@ -1,4 +1,4 @@
-"""Tasks and leases: create, claim, requeue and cancel. What workers report is in reports.py.
+"""Leases: claim, requeue, end. Tasks are queued and cancelled in queue.py; what workers report is in reports.py.
 
 A claim raises the task's `attempt_no`, the fencing number, and makes an attempt with a lease that ends unless it is
 renewed. The database alone knows who holds what: a restarted server goes on where the old one stopped.
@@ -7,16 +7,14 @@ renewed. The database alone knows who holds what: a restarted server goes on whe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
-from layerprune.api.catalogue import Role
-from layerprune.api.jobs import RETRIED, Reason, TaskKind
-from layerprune.api.wire import Wire
+from layerprune.api.jobs import RETRIED, Reason
 from layerprune.api.workers import ClaimedTask
+from server.context import StageContext
 from server.ids import hash_secret, new_token
 from server.jobs import stages
 from server.models import Attempt, Job, Task, Worker
@@ -26,48 +24,11 @@ from . import repository
 from .events import record
 from .matching import misfit
 
-if TYPE_CHECKING:
-    from server.jobs.stages import StageContext
-
 MAX_ATTEMPTS = 3
 MAX_KILLED_WORKERS = 2
 INFRA_PAUSE_US = 10_000_000
 DEADLINE_S: Mapping[str, float] = {"score": 12 * 3600, "sweep": 4 * 3600, "build": 24 * 3600, "measure": 12 * 3600}
 """How long a child may run before the worker ends it: a bound on what hangs, not an estimate."""
-
-
-def create(
-    session: Session,
-    *,
-    job: Job,
-    kind: TaskKind,
-    key: str,
-    title: str,
-    payload: Wire,
-    inputs: list[str],
-    role: Role,
-    device_id: int | None = None,
-    requirements: Mapping[str, Any] | None = None,
-    now: int,
-) -> Task:
-    """Queue a task; (job, kind, key) is unique. For the requirements see matching.py."""
-    task = Task(
-        job=job,
-        kind=kind,
-        key=key,
-        title=title,
-        payload=payload.model_dump(mode="json"),
-        inputs=inputs,
-        requirements=dict(requirements or {}),
-        role=role,
-        device_id=device_id,
-        created_at=now,
-    )
-    session.add(task)
-    session.flush()
-    record(session, job, "task_queued", now=now, task=task, data={"kind": kind, "title": title})
-    announce(session, "tasks")
-    return task
 
 
 def claim(ctx: StageContext, worker: Worker) -> ClaimedTask | None:
@@ -148,30 +109,6 @@ def fail_task(ctx: StageContext, job: Job, task: Task, reason: Reason, message: 
     record(ctx.session, job, "task_failed", now=ctx.now, task=task, data={"reason": reason, "message": message})
     announce(ctx.session, "tasks")
     stages.on_task_end(ctx, task)
-
-
-def cancel_job(session: Session, job: Job, now: int) -> None:
-    """Cancel a job and everything of it that is not finished; running attempts are told at once. Idempotent."""
-    repository.lock_job(session, job.id)
-    if job.state not in ("queued", "running"):
-        return
-    job.state, job.reason, job.finished_at = "cancelled", "cancelled", now
-    cancel_tasks(session, job, now)
-    record(session, job, "job_cancelled", now=now)
-
-
-def cancel_tasks(session: Session, job: Job, now: int) -> None:
-    """Cancel what is queued or leased of a job, which itself keeps its state."""
-    live = repository.live_attempts(session, Task.job_id == job.id)
-    for attempt in live:
-        repository.end_attempt(session, attempt, state="cancelled", reason="cancelled", finished_at=now)
-        announce(session, f"attempt:{attempt.public_id}")
-    open_tasks = select(Task).where(Task.job_id == job.id, Task.state.in_(("queued", "leased")))
-    for task in session.scalars(open_tasks.order_by(Task.id)):
-        task.state, task.reason, task.finished_at = "cancelled", "cancelled", now
-        record(session, job, "task_cancelled", now=now, task=task)
-    session.flush()
-    announce(session, "tasks")
 
 
 def _issue_again(ctx: StageContext, worker: Worker, live: Attempt) -> ClaimedTask | None:
