@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session, aliased, contains_eager
 from layerprune.api.jobs import Family, Method
 from layerprune.api.leaderboard import Verdict
 from server.models import Conditions, Device, Job, Measurement, Variant
+from .front import Front, Point, front
 
 Position = tuple[int, int]
 """p50 in ns and internal id of the last row: rows are ordered by both."""
-from .front import Front, Point, front
 
 FAMILIES: dict[Method, tuple[Family, ...]] = {"layer": ("layer",), "filter": ("filter", "filter_aligned")}
 Slice = tuple[int, str, str]
