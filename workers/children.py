@@ -22,9 +22,9 @@ from .lifeline import kill_group
 
 PACKAGES = Path(__file__).resolve().parent.parent
 SHORT_SPIN = {"GOMP_SPINCOUNT": "1000"}
-"""Build children soon sleep at OpenMP's barriers instead of spinning on: beside two busy processes on two cores,
-spinning as long as by default made a training step 20 times slower than this does; on a quiet machine both are equally
-fast. Set before torch is imported, or it has no effect."""
+"""Build children soon sleep at OpenMP's barriers instead of spinning on: beside busy processes a training step then
+takes a few times as long as alone, not a hundred times; on a quiet machine it is as fast. Set before torch is imported,
+or it has no effect."""
 
 
 class Child(Protocol):

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, aliased, contains_eager
 from layerprune.api.jobs import Family, Method
 from layerprune.api.leaderboard import Verdict
 from server.models import Conditions, Device, Job, Measurement, Variant
+
 from .front import Front, Point, front
 
 Position = tuple[int, int]

@@ -104,8 +104,8 @@ def warm_up(session: Session, clock: Clock, plan: Plan, *, is_first: bool = True
 def is_steady(first: Sequence[int], second: Sequence[int]) -> bool:
     """Say whether two successive windows have medians and lower quartiles within 2 % of each other.
 
-    pyperf's calibration rule, which also compares means, upper quartiles and spreads, was tried: windows of sessions
-    that had long been steady passed it in 5 to 13 of 100 cases, so that warm-up ended by luck.
+    pyperf's calibration rule, which also compares means, upper quartiles and spreads, was tried: sessions that had
+    long been steady seldom passed it, so that warm-up ended by luck (benchmarks/steadiness.py).
     """
     levels = np.percentile(first, (25, 50)), np.percentile(second, (25, 50))
     return bool(np.all(np.abs(levels[0] - levels[1]) <= STEADY_WITHIN * levels[1]))
