@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from layerprune.api.errors import BadInput, ErrorResponse, LayerPruneError, NotFound, Unavailable
+from layerprune.api.jobs import TARGET_FORMS
 
 from .web.pages import render_error
 
@@ -65,7 +66,7 @@ def bad_input(error: ValidationError | RequestValidationError, *, within: tuple[
     location = [*within, *first["loc"]]
     if location and location[0] in ("body", "query", "path", "header"):
         location = location[1:]
-    field = ".".join(str(part) for part in location)
+    field = ".".join(str(part) for part in location if part not in TARGET_FORMS)
     more = f" ({len(complaints) - 1} more)" if len(complaints) > 1 else ""
     message = str(first["msg"]).removeprefix("Value error, ")
     return BadInput(

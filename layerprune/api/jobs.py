@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from .wire import Count, Wire
 
@@ -81,6 +81,17 @@ class TargetLists(Wire):
     latency_ms: list[float] = []
 
 
+def _form(targets: object) -> str:
+    return "list-of-targets" if isinstance(targets, list) else "short-form"
+
+
+TARGET_FORMS = ("short-form", "list-of-targets")
+"""The tags by which pydantic tells the two forms apart; it puts them into the places of its errors."""
+AnyTargets = Annotated[
+    Annotated[TargetLists, Tag(TARGET_FORMS[0])] | Annotated[list[Target], Tag(TARGET_FORMS[1])], Discriminator(_form)
+]
+
+
 class FilterOptions(Wire):
     """How filters may be cut."""
 
@@ -96,9 +107,7 @@ class FilterOptions(Wire):
 class PruningSpec(Wire):
     methods: list[Method] = Field(default=["layer", "filter"], min_length=1)
     criteria: list[str] = Field(default=["weight_l1", "imprinting", "random"], min_length=1)
-    targets: TargetLists | list[Target] | None = Field(
-        default=None, description="latency budgets; default: ratios 0.8, 0.65 and 0.5"
-    )
+    targets: AnyTargets | None = Field(default=None, description="latency budgets; default: ratios 0.8, 0.65 and 0.5")
     amounts: list[Annotated[float, Field(gt=0, lt=1)]] | None = Field(
         default=None,
         description="instead of targets: fractions of the base's MACs to remove; nothing is swept",

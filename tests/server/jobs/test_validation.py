@@ -48,6 +48,14 @@ REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
         "pruning.targets.0.statistic",
         "662",
     ),
+    ({"pruning": {"targets": [{"ratio": 1.2}]}}, "value_error", "pruning.targets.0", "this is 1.2"),
+    ({"pruning": {"targets": [{"ratio": 0.5, "latency_ms": 3}]}}, "value_error", "pruning.targets.0", "exactly one of"),
+    (
+        {"pruning": {"targets": {"latency_ratio": [0.7]}}},
+        "extra_forbidden",
+        "pruning.targets.latency_ratio",
+        "not permitted",
+    ),
     (
         {"pruning": {"max_trainings": 201}},
         "bad_input",
