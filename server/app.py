@@ -30,7 +30,7 @@ from .jobs import endpoints as jobs
 from .jobs import outcome
 from .leaderboard import endpoints as leaderboard
 from .notify import Notifier
-from .strict import refuse_unstorable
+from .strict import refuse_unknown_query, refuse_unstorable
 from .tasks import endpoints as tasks
 from .tasks import leases
 from .web import endpoints as web
@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None, clock: Clock = system_clock) ->
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(refuse_unstorable)],
+        dependencies=[Depends(refuse_unstorable), Depends(refuse_unknown_query)],
         responses=ERRORS,
     )
     app.state.settings = settings

@@ -85,7 +85,7 @@ def _remedy(kind: str, field: str) -> str:
         return f"Add {field or 'a JSON body'!r}, with Content-Type: application/json."
     if kind == "json_invalid":
         return "Send well-formed JSON."
-    return f"Change {field!r} and send the request again."
+    return f"Change {field or 'the body'} and send the request again."
 
 
 def _shown(value: Any) -> Any:

@@ -1,4 +1,7 @@
-"""Refuse JSON that Python would read but that no database stores: NaN, infinity, NUL, half of a surrogate pair."""
+"""Refuse what would be passed over in silence or break later.
+
+Unknown query parameters; JSON that Python reads but no database stores: NaN, infinity, NUL, half of a surrogate pair.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,29 @@ async def refuse_unstorable(request: Request) -> None:
     except UnicodeEncodeError as error:
         broken = text[error.start : error.end].encode("unicode-escape").decode()
         raise BadInput(f"text must not contain half of a surrogate pair: {broken}", value=broken) from error
+
+
+async def refuse_unknown_query(request: Request) -> None:
+    """Refuse a query parameter that the API's route does not know: a misspelt filter would filter nothing.
+
+    Raises BadInput naming the parameter and the known ones. The pages read their own addresses.
+    """
+    if not request.query_params:
+        return
+    path = getattr(request.scope.get("route"), "path_format", "")
+    operation = request.app.openapi()["paths"].get(path, {}).get(request.method.lower())
+    if operation is None:
+        return
+    known = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"}
+    for name, value in request.query_params.items():
+        if name not in known:
+            raise BadInput(
+                f"unknown query parameter {name!r}; known: {', '.join(sorted(known)) or 'none'}",
+                field=name,
+                value=value,
+                remedy=f"Remove {name!r} or correct its spelling.",
+                code="extra_forbidden",
+            )
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -37,6 +37,12 @@ def test_a_wrong_method_is_named(client: httpx.Client) -> None:
     assert error.code == "method_not_allowed"
 
 
+def test_an_unknown_query_parameter_is_named(client: httpx.Client) -> None:
+    error = error_of(client.get("/v1/leaderboard", params={"front": "true", "modle": "cifar:resnet20"}), 422)
+    assert (error.field, error.value) == ("modle", "cifar:resnet20")
+    assert "min_accuracy, model" in error.message
+
+
 def test_an_unknown_field_is_named(client: httpx.Client) -> None:
     error = error_of(client.post("/v1/devices", json=DEVICE | {"colour": "red"}), 422)
     assert (error.code, error.field, error.value) == ("extra_forbidden", "colour", "red")
