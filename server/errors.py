@@ -67,6 +67,8 @@ def bad_input(error: ValidationError | RequestValidationError, *, within: tuple[
     if location and location[0] in ("body", "query", "path", "header"):
         location = location[1:]
     field = ".".join(str(part) for part in location if part not in TARGET_FORMS)
+    if first["type"] == "json_invalid":
+        return _broken_json(str(first["loc"][-1]), str(first.get("ctx", {}).get("error", "")))
     more = f" ({len(complaints) - 1} more)" if len(complaints) > 1 else ""
     message = str(first["msg"]).removeprefix("Value error, ")
     return BadInput(
@@ -78,13 +80,20 @@ def bad_input(error: ValidationError | RequestValidationError, *, within: tuple[
     )
 
 
+def _broken_json(place: str, complaint: str) -> BadInput:
+    return BadInput(
+        f"the body is no JSON, from character {place} on: {complaint or 'it is broken'}",
+        value=place,
+        remedy="Send well-formed JSON.",
+        code="json_invalid",
+    )
+
+
 def _remedy(kind: str, field: str) -> str:
     if kind == "extra_forbidden":
         return f"Remove {field!r} or correct its spelling; /openapi.json lists the known fields."
     if kind == "missing":
         return f"Add {field or 'a JSON body'!r}, with Content-Type: application/json."
-    if kind == "json_invalid":
-        return "Send well-formed JSON."
     return f"Change {field or 'the body'} and send the request again."
 
 

@@ -132,7 +132,7 @@ class _Watch:
 
 def stopped_by_request() -> TaskFailure:
     """The failure of a worker that is told to stop: a reason with which the task is queued again at once."""
-    return TaskFailure(reason="lease_expired", message="the worker was stopped and gave its lease back")
+    return TaskFailure(reason="given_back", message="the worker was stopped and gave its lease back")
 
 
 def _crash(status: int, log: Path) -> TaskFailure:

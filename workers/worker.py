@@ -114,7 +114,7 @@ class Worker:
             else:
                 self._report(client, task, outcome)
         # The folder of a failed task stays for a look until the next start.
-        if not isinstance(outcome, FailureReport) or outcome.reason in ("cancelled", "lease_expired"):
+        if not isinstance(outcome, FailureReport) or outcome.reason in ("cancelled", "lease_expired", "given_back"):
             runner.clear(task)
 
     def _report(self, client: Client, task: ClaimedTask, outcome: ResultReport | FailureReport) -> None:

@@ -17,12 +17,29 @@ JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 TaskKind = Literal["score", "sweep", "build", "measure"]
 TaskState = Literal["queued", "leased", "done", "failed", "cancelled"]
 Reason = Literal[
-    "worker_lost", "lease_expired", "cancelled", "build_failed", "parse_rejected", "oom", "timeout", "output_mismatch",
-    "crashed", "unstable", "infra", "weights_mismatch", "untraceable", "target_unreachable", "tensorrt_refuses",
-    "diverged", "disk_full", "no_capable_worker", "bad_input", "poison",
-]  # fmt: skip
-RETRIED: tuple[Reason, ...] = ("worker_lost", "lease_expired", "infra")
-MAX_ATTEMPTS = 3
+    "worker_lost",
+    "lease_expired",
+    "given_back",
+    "cancelled",
+    "build_failed",
+    "parse_rejected",
+    "oom",
+    "timeout",
+    "output_mismatch",
+    "crashed",
+    "unstable",
+    "infra",
+    "weights_mismatch",
+    "untraceable",
+    "target_unreachable",
+    "tensorrt_refuses",
+    "diverged",
+    "disk_full",
+    "no_capable_worker",
+    "bad_input",
+    "poison",
+]
+RETRIED: tuple[Reason, ...] = ("worker_lost", "lease_expired", "given_back", "infra")
 
 
 class Preprocess(Wire):

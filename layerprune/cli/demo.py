@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ EPOCHS = 3
 RATIOS = (0.8, 0.65, 0.5)
 CRITERIA = ("weight_l1", "imprinting", "block_influence", "random")
 ALIGNMENTS = (1, 8, 16)
-MAX_TRAININGS = 24
+MAX_TRAININGS = 33
 OVERHEAD = ("starting", "preparing")
 """Phases in which a task's process gets ready; the others work on networks."""
 GIB = 1024**3
@@ -65,7 +66,7 @@ def demo(
     except KeyboardInterrupt:
         say("Interrupted; everything has stopped, and what had been measured before stays.")
         raise typer.Exit(INTERRUPTED) from None
-    say(f"Look at it in a browser: layerprune up --data {data}   (it prints a link that signs you in)")
+    say(f"Look at it in a browser: {sys.argv[0]} up --data {data}   (it prints a link that signs you in)")
     if job.state != "done":
         raise typer.Exit(1)
 

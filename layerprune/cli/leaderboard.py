@@ -118,7 +118,7 @@ def print_slice(rows: Sequence[LeaderboardRow], out: Console) -> None:
         shown.add_row(
             str(rank) if row.verdict == "stable" else "-",
             "*" if row.on_front else "~" if row.tied_with_front else "",
-            row.label,
+            f"{row.label}, seed {row.training_seed}" if row.training_seed else row.label,
             FAMILIES[row.family],
             ", ".join(row.criteria),
             f"{row.p50_ns / 1e6:.3f}",

@@ -71,6 +71,9 @@ def _check_lists(request: JobRequest) -> None:
         "measure.threads": request.measure.threads,
         "measure.precisions": request.measure.precisions,
     }
+    if isinstance(request.pruning.targets, TargetLists):
+        lists["pruning.targets.latency_ratios"] = request.pruning.targets.latency_ratios
+        lists["pruning.targets.latency_ms"] = request.pruning.targets.latency_ms
     for field, values in lists.items():
         for value in values:
             if list(values).count(value) > 1:

@@ -103,7 +103,7 @@ def _progress(job: Job, tasks: Sequence[Task]) -> float:
 
 def _fraction(task: Task) -> float:
     if task.state not in _OPEN:
-        return 1.0
+        return float(task.state == "done")
     return float((task.progress or {}).get("fraction") or 0.0)
 
 

@@ -25,6 +25,7 @@ from .events import record
 from .matching import misfit
 
 MAX_ATTEMPTS = 3
+"""Failed ones; a worker that is stopped in good order gives its task back as often as it is stopped."""
 MAX_KILLED_WORKERS = 2
 INFRA_PAUSE_US = 10_000_000
 DEADLINE_S: Mapping[str, float] = {"score": 12 * 3600, "sweep": 4 * 3600, "build": 24 * 3600, "measure": 12 * 3600}
@@ -91,7 +92,7 @@ def lose(ctx: StageContext, attempt: Attempt, reason: Reason, message: str, *con
     if repository.workers_killed(ctx.session, task) >= MAX_KILLED_WORKERS:
         message = f"it took down {MAX_KILLED_WORKERS} different workers; the last time: {message}"
         fail_task(ctx, job, task, "poison", message)
-    elif reason in RETRIED and task.attempt_no < MAX_ATTEMPTS:
+    elif reason in RETRIED and repository.failures(ctx.session, task) < MAX_ATTEMPTS:
         task.state = "queued"
         task.progress = None
         task.not_before = ctx.now + (INFRA_PAUSE_US if reason == "infra" else 0)

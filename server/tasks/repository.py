@@ -91,5 +91,13 @@ def workers_killed(session: Session, task: Task) -> int:
     return session.scalar(statement) or 0
 
 
+def failures(session: Session, task: Task) -> int:
+    """Count the task's failed attempts; one that a stopped worker gave back in good order is none."""
+    statement = select(func.count()).where(
+        Attempt.task_id == task.id, Attempt.state == "failed", Attempt.reason != "given_back"
+    )
+    return session.scalar(statement) or 0
+
+
 def _with_task(statement: Select[Attempt]) -> Select[Attempt]:
     return statement.join(Attempt.task).options(contains_eager(Attempt.task).options(joinedload(Task.job)))

@@ -79,10 +79,17 @@ def test_a_job_survives(
     assert not any((site.data / "workers" / "local-cpu" / "spool").iterdir())
 
 
-def test_cancelling_stops_a_training_within_two_seconds(make_site: Any) -> None:
+@pytest.mark.parametrize(
+    ("kind", "phase", "base_epochs", "budget"),
+    [("score", "training", 500, "quick"), ("measure", "timing", 1, "thorough")],
+    ids=["in training", "in measuring"],
+)
+def test_cancelling_stops_it_within_two_seconds(
+    make_site: Any, kind: str, phase: str, base_epochs: int, budget: str
+) -> None:
     site = make_site()
-    job = site.submit(training={"epochs": 1, "base_epochs": 500})
-    site.wait_until(lambda: site.running_task(job, "score", "training") and site.task_child())
+    job = site.submit(training={"epochs": 1, "base_epochs": base_epochs}, measure={"budget": budget})
+    site.wait_until(lambda: site.running_task(job, kind, phase) and site.task_child(), within_s=120)
     child = site.task_child()
     site.client.cancel(job)
     site.wait_until(lambda: not child.is_running(), within_s=2)

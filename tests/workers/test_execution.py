@@ -121,7 +121,7 @@ def test_a_stop_kills_the_child_at_once(
     stopper.start()
     failure = run(probe("hang", role), str(pids))
     stopper.join()
-    assert failure.reason == "lease_expired"
+    assert failure.reason == "given_back"
 
 
 def test_a_stop_while_the_parent_of_builds_imports_ends_it(tmp_path: Path, lock_folder: Path, probe: Probe) -> None:
@@ -130,7 +130,7 @@ def test_a_stop_while_the_parent_of_builds_imports_ends_it(tmp_path: Path, lock_
     zygote = Zygote(tmp_path, lock_folder, modules=("probes",))
     failure = Executor(zygote, lock_folder, stop).execute(probe("echo", "build"), {}, tmp_path, deadline_s=60)
     assert isinstance(failure, TaskFailure)
-    assert failure.reason == "lease_expired"
+    assert failure.reason == "given_back"
     stop.close()
 
 

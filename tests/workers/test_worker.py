@@ -200,7 +200,7 @@ def test_a_worker_that_stops_gives_its_task_back_at_once(
     task = submit("hang", str(tmp_path / "pids"))
     with working(worker_settings):
         wait_until((tmp_path / "pids").exists)
-    assert look(task)[:3] == ("queued", None, [("failed", "lease_expired")])
+    assert look(task)[:3] == ("queued", None, [("failed", "given_back")])
 
 
 def test_a_worker_whose_token_is_revoked_kills_its_child_and_ends(

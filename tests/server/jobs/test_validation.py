@@ -68,6 +68,12 @@ REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
         "pruning",
         "asks for 576 trainings, the limit",
     ),
+    (
+        {"pruning": {"targets": {"latency_ratios": [0.7, 0.7]}}},
+        "bad_input",
+        "pruning.targets.latency_ratios",
+        "0.7 more than once",
+    ),
     ({"training": {"seeds": [1, 1]}}, "bad_input", "training.seeds", "1 more than once"),
     (
         {"pruning": {"methods": ["filter"], "criteria": ["imprinting"]}},

@@ -140,6 +140,14 @@ def test_a_lost_task_is_tried_three_times(server: Any) -> None:
     assert rows(server, select(Job.state)) == ["failed"]
 
 
+def test_a_task_that_is_given_back_again_and_again_is_not_given_up(server: Any) -> None:
+    server.submit()
+    for _ in range(5):
+        server.fail(claim(server, "a"), "given_back")
+    assert server.claim("a").attempt_no == 6
+    assert rows(server, select(Job.state)) == ["running"]
+
+
 def test_what_the_machine_broke_is_tried_again_after_a_pause(server: Any) -> None:
     server.submit()
     server.fail(claim(server, "a"), "infra")
