@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 import numpy as np
@@ -19,15 +19,16 @@ from server.artifacts.store import LocalStore
 from server.jobs import planning
 from server.measurements.conditions import runtime
 from server.measurements.samples import ratio_of
-from server.models import Attempt, Candidate, Job, Measurement, SweepPoint, Task
+from server.models import Attempt, Candidate, Job, Measurement, SweepPoint, Task, Variant
 
 from . import contenders, duels, sentences
-from .contenders import Chosen, Entrant, Goal, Run
+from .contenders import Chosen, Entrant, Goal, Run, Swept
 from .control import against_control
 from .service import accuracy
 
 SEED = 0
 """Seeds the bootstrap of direct ratios, so that the same samples always give the same numbers."""
+NOTHING_SWEPT = "only the amounts that the job names were tried"
 RIVALS: tuple[Family, ...] = ("filter", "filter_aligned")
 
 
@@ -64,9 +65,10 @@ def _compare_place(
     first = bases[0]
     direct = _direct_ratio(store)
     goals = _goals(request, first, base_p50_ns)
+    swept = _swept(session, job, first)
     targets, verdicts = [], []
     for goal in goals:
-        chosen = goal.choose(contenders.by_family(entrants, families))
+        chosen = goal.choose(contenders.by_family(entrants, families), swept)
         found = [_duel(chosen, rival, direct) for rival in RIVALS if {"layer", rival} <= chosen.contenders.keys()]
         best = _best_filter(chosen)
         views = [view.model_copy(update={"against_best_filter": view.second.family == best}) for view in found]
@@ -90,7 +92,7 @@ def _compare_place(
         base_p50_ns=base_p50_ns,
         base_accuracy=accuracy(first.correct, first.n_images),
         targets=targets,
-        reach=_reach(session, job, first, entrants, families),
+        reach=_reach(job, request, swept, entrants, families),
         summary=sentences.of_device(
             first.device.name,
             verdicts,
@@ -227,28 +229,45 @@ def _direct_ratio(store: LocalStore) -> Callable[[Run, Run], RatioEstimate | Non
     return direct
 
 
-def _reach(
-    session: Session, job: Job, row: Measurement, entrants: Sequence[Entrant], families: Sequence[Family]
-) -> list[FamilyReach]:
-    """The lowest latency of each family on this device, swept or measured, and what stops it."""
+def _swept(session: Session, job: Job, row: Measurement) -> dict[Family, list[Swept]]:
+    """Every plan that the sweep timed on this device under this condition, by family."""
     key = session.scalar(select(Task.key).join(Attempt, Attempt.task_id == Task.id).where(Attempt.id == row.attempt_id))
-    swept = session.execute(
-        select(Candidate.family, SweepPoint.low_ratio)
+    trained = set(session.scalars(select(Variant.plan_hash).where(Variant.job_id == job.id)))
+    timed = session.execute(
+        select(Candidate.family, Candidate.plan_hash, SweepPoint.low_ratio)
         .join(SweepPoint, SweepPoint.architecture == Candidate.architecture)
         .join(Task, SweepPoint.task_id == Task.id)
         .where(Candidate.job_id == job.id, Task.job_id == job.id, Task.kind == "sweep", Task.key == key)
     )
-    ratios: dict[str, list[float]] = defaultdict(list)
-    for family, swept_ratio in swept:
-        ratios[family].append(swept_ratio)
-    for entrant in entrants:
-        ratios[entrant.family].append(entrant.typical.ratio.value)
+    swept: dict[Family, list[Swept]] = defaultdict(list)
+    for family, plan_hash, ratio in timed:
+        swept[family].append(Swept(ratio, plan_hash in trained))  # type: ignore[index]
+    return swept
+
+
+def _reach(
+    job: Job,
+    request: JobRequest,
+    swept: Mapping[Family, Sequence[Swept]],
+    entrants: Sequence[Entrant],
+    families: Sequence[Family],
+) -> list[FamilyReach]:
+    """The lowest latency of each family on this device, swept or measured, and what stops it.
+
+    A job that names amounts sweeps nothing, so how far its families could go is not known.
+    """
     stopped_by = {reach.family: reach.stopped_by for reach in planning.reaches(job)}
     return [
         FamilyReach(
             family=family,
-            lowest_ratio=min(ratios[family], default=None),
-            stopped_by=stopped_by.get(family, "not known"),
+            lowest_ratio=min(
+                [
+                    *(plan.ratio for plan in swept.get(family, ())),
+                    *(entrant.typical.ratio.value for entrant in entrants if entrant.family == family),
+                ],
+                default=None,
+            ),
+            stopped_by=NOTHING_SWEPT if request.pruning.amounts else stopped_by.get(family, "not known"),
         )
         for family in families
     ]

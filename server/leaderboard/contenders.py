@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -67,6 +68,14 @@ class Entrant:
 
 
 @dataclass(frozen=True)
+class Swept:
+    """A plan as the sweep timed it, as a ratio to the base's latency, and whether it was trained afterwards."""
+
+    ratio: float
+    is_trained: bool
+
+
+@dataclass(frozen=True)
 class Chosen(Generic[K]):
     """Each group's contender and the number of plans it was the best of, and why the others have none."""
 
@@ -86,10 +95,12 @@ class Goal:
     amount: float | None = None
     why_not: str = ""
 
-    def choose(self, groups: Mapping[K, Sequence[Entrant]]) -> Chosen[K]:
-        """Choose each group's contender for this goal."""
+    def choose(
+        self, groups: Mapping[K, Sequence[Entrant]], swept: Mapping[K, Sequence[Swept]] = MappingProxyType({})
+    ) -> Chosen[K]:
+        """Choose each group's contender for this goal; `swept` serves to say why a group has none."""
         if self.ratio is not None:
-            return choose(groups, self.ratio)
+            return choose(groups, self.ratio, swept)
         if self.amount is not None:
             return choose_by_amount(groups, self.amount)
         return Chosen({}, dict.fromkeys(groups, self.why_not))
@@ -99,7 +110,11 @@ def by_family(entrants: Sequence[Entrant], families: Sequence[Family]) -> dict[F
     return {family: [entrant for entrant in entrants if entrant.family == family] for family in families}
 
 
-def choose(groups: Mapping[K, Sequence[Entrant]], target: float) -> Chosen[K]:
+def choose(
+    groups: Mapping[K, Sequence[Entrant]],
+    target: float,
+    swept: Mapping[K, Sequence[Swept]] = MappingProxyType({}),
+) -> Chosen[K]:
     """Choose for a target (a ratio to the base's latency) among the plans measured in [0.94 T, 1.03 T].
 
     A group that has none there is represented by its nearest faster plan, as one try. Stable measurements are preferred
@@ -117,7 +132,7 @@ def choose(groups: Mapping[K, Sequence[Entrant]], target: float) -> Chosen[K]:
         elif faster:
             inside[name] = [max(faster, key=lambda entrant: entrant.typical.ratio.value)]
         else:
-            missing[name] = _why_missing(own)
+            missing[name] = _why_untrained(swept.get(name, ()), high) or _why_missing(own)
     fast_enough = {name: [e for e in groups[name] if e.typical.ratio.value <= high and e.is_stable] for name in inside}
     return Chosen(_best(inside | _meet(inside, fast_enough)), missing)
 
@@ -137,6 +152,15 @@ def choose_by_amount(groups: Mapping[K, Sequence[Entrant]], amount: float) -> Ch
         hits = [entrant for entrant in own if abs(entrant.amount - amount) <= nearest + 0.03]
         inside[name] = [entrant for entrant in hits if entrant.is_stable] or hits
     return Chosen(_best(inside), missing)
+
+
+def _why_untrained(swept: Sequence[Swept], high: float) -> str | None:
+    """Say so if the sweep found plans that are fast enough, and none of them was trained."""
+    reaching = [plan for plan in swept if plan.ratio <= high]
+    if not reaching or any(plan.is_trained for plan in reaching):
+        return None
+    lowest = min(plan.ratio for plan in reaching)
+    return f"reachable ({lowest:.2f} swept), but no such plan was trained: see the job's notes"
 
 
 def _why_missing(own: Sequence[Entrant]) -> str:

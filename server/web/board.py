@@ -57,7 +57,7 @@ class Query(Wire):
 
     def for_slice(self, one: Slice) -> str:
         """Write the query for the plot of one slice."""
-        return self.address(model=one.model, dataset=one.dataset, comparable_key=one.comparable_key)
+        return self.address(model=one.model, dataset=one.dataset, device=one.device, comparable_key=one.comparable_key)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from sqlalchemy import select
 
+from layerprune import __version__
 from layerprune.api.errors import BadInput
+from layerprune.api.jobs import TrainingSpec
 from layerprune.flags import FLAGS
 from server.auth import UserDep
 from server.catalogue import service as catalogue
@@ -24,6 +26,7 @@ from .table import as_csv
 router = APIRouter(include_in_schema=False)
 FOR_EVER = "private, max-age=31536000, immutable"
 PRESET_CRITERIA = ("weight_l1", "imprinting", "random")
+PRESET_MODEL = "cifar:resnet20"
 JOBS_PER_PAGE = 30
 
 
@@ -99,6 +102,8 @@ def new_job_page(request: Request, ctx: ReadContextDep, user: UserDep) -> HTMLRe
         criteria=offered.criteria,
         devices=devices.list_all(ctx.session, user.project_id),
         preset=PRESET_CRITERIA,
+        preset_model=PRESET_MODEL,
+        epochs=TrainingSpec().epochs,
     )
 
 
@@ -165,6 +170,7 @@ def devices_page(request: Request, ctx: ReadContextDep, user: UserDep) -> HTMLRe
         devices=devices.views(ctx.session, listed, now=ctx.now, offline_us=offline_us),
         workers=[(worker, worker.last_seen_at > ctx.now - offline_us) for worker in workers],
         origin=str(request.base_url).rstrip("/"),
+        version=__version__,
     )
 
 

@@ -18,16 +18,22 @@ from . import formats
 
 Figure = dict[str, Any]
 FAMILIES = ("base", "layer", "filter", "filter_aligned")
+MAX_BASE_LINES = 3
+"""Each job has its own base; the lines of more bases than this would hide the points."""
 SYMBOLS = {"base": "star", "layer": "circle", "filter": "square", "filter_aligned": "diamond"}
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Rows whose latencies and accuracies may be compared: one comparable key, one model, one data set."""
+    """Rows of one plot: one comparable key, one model, one data set, one device.
+
+    Rows of two equal devices may be compared, but each device has its own bases, to which its ratios refer.
+    """
 
     comparable_key: str
     model: str
     dataset: str
+    device: str
     rows: tuple[LeaderboardRow, ...]
 
     @property
@@ -35,7 +41,7 @@ class Slice:
         """What is equal for all rows, in words."""
         row = self.rows[0]
         threads = "1 thread" if row.threads == 1 else f"{row.threads} threads"
-        conditions = f"{row.device}, {row.runtime}, {row.precision}, batch {row.batch_size}, {threads}"
+        conditions = f"{self.device}, {row.runtime}, {row.precision}, batch {row.batch_size}, {threads}"
         return f"{self.model} on {self.dataset}: {conditions}"
 
 
@@ -52,10 +58,10 @@ class Curve:
 
 
 def slices(rows: Sequence[LeaderboardRow]) -> list[Slice]:
-    """Group rows by what makes them comparable, in the order of first appearance."""
-    groups: dict[tuple[str, str, str], list[LeaderboardRow]] = {}
+    """Group rows by what makes them comparable and by device, in the order of first appearance."""
+    groups: dict[tuple[str, str, str, str], list[LeaderboardRow]] = {}
     for row in rows:
-        groups.setdefault((row.comparable_key, row.model, row.dataset), []).append(row)
+        groups.setdefault((row.comparable_key, row.model, row.dataset, row.device), []).append(row)
     return [Slice(*key, rows=tuple(group)) for key, group in groups.items()]
 
 
@@ -72,8 +78,8 @@ def accuracy_latency(rows: Sequence[LeaderboardRow]) -> Figure:
         traces.append(_points(family, members))
     layout = _layout(xaxis=_axis("latency p50 (ms)"), yaxis=_axis("test accuracy (%)"))
     bases = [row for row in rows if row.family == "base"]
-    if len(bases) == 1:
-        layout["shapes"] = _base_lines(bases[0])
+    if 0 < len(bases) <= MAX_BASE_LINES:
+        layout["shapes"] = [line for base in bases for line in _base_lines(base)]
     return {"data": traces, "layout": layout}
 
 

@@ -11,7 +11,7 @@ import pytest
 from layerprune.api.jobs import Family
 from layerprune.stats import RatioEstimate
 from server.leaderboard import contenders, sentences
-from server.leaderboard.contenders import Entrant, Run, by_family
+from server.leaderboard.contenders import Entrant, Run, Swept, by_family
 from server.leaderboard.duels import accuracy_difference, fight
 
 FAMILIES: list[Family] = ["layer", "filter"]
@@ -77,6 +77,23 @@ def test_a_family_that_is_too_slow_is_missing_with_its_nearest() -> None:
         "layer": "the fastest variant takes 0.7 of the base's latency",
         "filter": "no variant was measured",
     }
+
+
+def test_a_family_whose_fast_plans_were_not_trained_says_so() -> None:
+    swept: dict[Family, list[Swept]] = {
+        "layer": [Swept(0.7, is_trained=True), Swept(0.4, is_trained=False), Swept(0.06, is_trained=False)],
+        "filter": [Swept(0.06, is_trained=False)],
+    }
+    chosen = contenders.choose(by_family([entrant("slow", "layer", run(0.7))], FAMILIES), 0.5, swept)
+    assert set(chosen.missing) == set(FAMILIES)
+    assert set(chosen.missing.values()) == {"reachable (0.06 swept), but no such plan was trained: see the job's notes"}
+
+
+@pytest.mark.parametrize("swept", [[Swept(0.5, is_trained=True), Swept(0.4, is_trained=False)], [Swept(0.6, False)]])
+def test_a_family_that_tried_or_cannot_reach_it_is_missing_with_its_nearest(swept: list[Swept]) -> None:
+    found: dict[Family, list[Swept]] = {"layer": swept}
+    chosen = contenders.choose(by_family([entrant("slow", "layer", run(0.7))], ["layer"]), 0.5, found)
+    assert chosen.missing["layer"] == "the fastest variant takes 0.7 of the base's latency"
 
 
 def test_a_stable_measurement_is_preferred() -> None:

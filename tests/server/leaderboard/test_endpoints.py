@@ -176,6 +176,18 @@ def test_amounts_are_compared_without_claiming_equal_latency(scripted: Any, subm
     assert (target["target"], target["target_ratio"]) == ("40% of the MACs removed", None)
     assert {duel["verdict"] for duel in target["duels"]} == {"first_faster"}
     assert "no difference in accuracy is shown" in target["duels"][0]["sentence"]
+    assert {reach["stopped_by"] for reach in device["reach"]} == {"only the amounts that the job names were tried"}
+
+
+def test_a_family_that_the_limit_of_trainings_cut_is_not_called_slow(scripted: Any, submit: Any, client: Any) -> None:
+    pruning = {"criteria": ["weight_l1", "imprinting"], "targets": {"latency_ratios": [0.7, 0.5]}, "max_trainings": 3}
+    job = submit(pruning=pruning)
+    scripted.run()
+    found = client.get(f"/v1/jobs/{job['id']}/comparison").json()
+    missing = [why for target in found["devices"][0]["targets"] for why in target["missing"].values()]
+    assert missing
+    assert set(missing) == {"reachable (0.50 swept), but no such plan was trained: see the job's notes"}
+    assert any("limit of trainings" in note for note in found["notes"])
 
 
 def test_criteria_are_compared_with_the_control(scripted: Any, submit: Any, client: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from layerprune.api.leaderboard import LeaderboardRow
+from server.web.board import Query
 from server.web.figures import Curve, Figure, accuracy_latency, slices, training_curves
 
 
@@ -50,8 +51,13 @@ def test_the_base_has_a_star_and_dashed_lines_and_no_latency_whisker(board: list
     assert [shape["line"]["dash"] for shape in figure["layout"]["shapes"]] == ["dash", "dash"]
 
 
-def test_several_bases_have_stars_but_no_lines(row: Callable[..., LeaderboardRow]) -> None:
-    figure = accuracy_latency([row("base", "base", 1.0, 530), row("base 2", "base", 1.01, 531)])
+def test_each_of_a_few_bases_has_its_lines(row: Callable[..., LeaderboardRow]) -> None:
+    figure = accuracy_latency([row("base", "base", 1.0, 530), row("base 2", "base", 1.25, 531, job="job-2")])
+    assert [line["x0"] for line in figure["layout"]["shapes"] if line["yref"] == "paper"] == pytest.approx([0.8, 1.0])
+
+
+def test_many_bases_have_stars_but_no_lines(row: Callable[..., LeaderboardRow]) -> None:
+    figure = accuracy_latency([row(f"base {job}", "base", 1.0, 530, job=f"job-{job}") for job in range(4)])
     assert "shapes" not in figure["layout"]
 
 
@@ -79,6 +85,13 @@ def test_rows_are_grouped_by_what_makes_them_comparable(row: Callable[..., Leade
         row("d", "layer", 0.5, 500),
     ]
     assert [[r.label for r in group.rows] for group in slices(rows)] == [["a", "d"], ["b"], ["c"]]
+
+
+def test_two_devices_of_equal_conditions_have_a_plot_each(row: Callable[..., LeaderboardRow]) -> None:
+    rows = [row("base", "base", 1.0, 530, device=device) for device in ("left", "right")]
+    first, second = slices(rows)
+    assert first.title == "cifar:resnet20 on digits: left, onnxruntime 1.23.2, fp32, batch 1, 1 thread"
+    assert "device=right" in Query().for_slice(second)
 
 
 def test_training_curves_show_accuracy_and_loss_and_mark_what_runs() -> None:

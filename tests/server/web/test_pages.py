@@ -7,7 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from layerprune.api.jobs import PruningSpec
+from layerprune.api.jobs import PruningSpec, TrainingSpec
 from layerprune.api.leaderboard import LeaderboardRow
 from server.web.pages import goals
 from server.web.table import COLUMNS, as_csv
@@ -89,6 +89,12 @@ def test_a_job_page_says_what_was_asked_for(client: httpx.Client, job: str) -> N
     assert "cifar:resnet20 on digits" in page
     assert "0.8 of the base" in page
     assert 'data-refresh="' in page
+
+
+def test_a_new_job_starts_from_resnet20_and_the_default_epochs(client: httpx.Client, job: str) -> None:
+    page = client.get("/jobs/new", headers=HTML).text
+    assert '<option value="cifar:resnet20" selected>' in page
+    assert f'name="epochs" type="number" min="1" max="1000" value="{TrainingSpec().epochs}"' in page
 
 
 def test_the_cancel_form_cancels_and_goes_back(client: httpx.Client, job: str) -> None:
