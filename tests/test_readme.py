@@ -33,3 +33,15 @@ def test_the_request_is_one_that_the_server_takes() -> None:
     request = JobRequest.model_validate(json.loads(words[words.index("-d") + 1]))
     assert request.model.name == "cifar:resnet20"
     assert [target.ratio for target in request.pruning.target_list()] == [0.7]
+
+
+def test_every_file_that_the_docs_link_to_exists() -> None:
+    root = Path(__file__).resolve().parent.parent
+    pages = [root / "README.md", root / "CONTRIBUTING.md", *root.glob("docs/*.md"), *root.glob("benchmarks/*.md")]
+    links = [
+        (page, link)
+        for page in pages
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    ]  # fmt: skip
+    assert len(links) > 10
+    assert [link for page, link in links if not (page.parent / link).exists()] == []
