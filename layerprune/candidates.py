@@ -240,7 +240,7 @@ def _nearest(plans: Sequence[Plan], amounts: Iterable[float] | None, amount_of: 
 def _candidate(base: _Base, family: Family, plan: Plan, left: Outcome) -> Candidate:
     amount = base.amount(left.macs)
     if plan.method == "layer":
-        label = f"{plan.criterion}, {len(plan.remove)} layers"
+        label = f"{plan.criterion}, {len(plan.remove)} layer{'s' * (len(plan.remove) != 1)}"
     else:
         aligned = f", aligned to {plan.alignment}" if plan.alignment > 1 else ""
         everywhere = ", global" if plan.scope == "global" else ""
