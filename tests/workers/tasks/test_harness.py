@@ -52,10 +52,12 @@ def test_a_process_that_says_nothing_is_stopped(
     tmp_path: Path, python: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(harness, "START_S", 0.2)
+    before = psutil.Process().children()
     with pytest.raises(LayerPruneError, match="did not get on in time") as caught:
         run_harness({}, log=tmp_path / "log", python=python("exec sleep 600"))
     assert caught.value.code == "timeout"
-    assert not psutil.Process().children()
+    # Other tests' processes, a browser for one, may still be there.
+    assert set(psutil.Process().children()) <= set(before)
 
 
 def test_a_process_that_needs_longer_says_so_and_gets_it(
@@ -94,9 +96,11 @@ def test_an_exception_while_it_runs_stops_it(tmp_path: Path, python: Callable[[s
         raise Cancelled
 
     script = """cat >/dev/null; echo '{"event": "progress", "phase": "timing"}'; exec sleep 600"""
+    before = psutil.Process().children()
     with pytest.raises(Cancelled):
         run_harness({}, log=tmp_path / "log", on_progress=cancel, python=python(script))
-    assert not psutil.Process().children()
+    # Other tests' processes, a browser for one, may still be there.
+    assert set(psutil.Process().children()) <= set(before)
 
 
 def test_it_dies_with_its_parent(
