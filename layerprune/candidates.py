@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, fx
 
 from layerprune.api.errors import BadInput
-from layerprune.api.jobs import Family, PruningSpec
+from layerprune.api.pruning import Family, PruningSpec
 from layerprune.api.tasks import Candidate, Reach
 from layerprune.filters import FilterPlanner, Outcome, Scope, Scores
 from layerprune.structure.architecture import architecture_hash

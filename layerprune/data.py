@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from layerprune.api.catalogue import DatasetInfo
 from layerprune.api.errors import BadInput, UnknownName
-from layerprune.api.jobs import Preprocess
+from layerprune.api.network import Preprocess
 
 if TYPE_CHECKING:
     import torch

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from layerprune.api.errors import BadInput
-from layerprune.api.jobs import Progress, TrainingSpec
+from layerprune.api.jobs import Progress
 from layerprune.api.tasks import EpochRecord
+from layerprune.api.training import TrainingSpec
 from layerprune.structure.trace import evaluating
 
 from .evaluate import evaluate
@@ -56,6 +57,7 @@ def train_(
     images, labels = data
     batches = max(1, len(images) // spec.batch_size)
     total = epochs * batches
+    learning_rate = spec.learning_rate or 0.05
     order = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(_parameter_groups(model, spec.weight_decay), lr=0.0, momentum=_MOMENTUM, nesterov=True)
     if teacher is not None:
@@ -76,11 +78,11 @@ def train_(
                 if checkpoint is not None:
                     reporter.wait(checkpoint)
                 for group in optimizer.param_groups:
-                    group["lr"] = spec.learning_rate * _schedule(reporter.steps, total)
+                    group["lr"] = learning_rate * _schedule(reporter.steps, total)
                 loss = _loss(model, teacher, _shifted(images[chosen], order), labels[chosen], spec.distillation)
                 losses.append(loss.item())
                 if not math.isfinite(losses[-1]):
-                    raise _diverged(epoch, losses[-1], spec.learning_rate)
+                    raise _diverged(epoch, losses[-1], learning_rate)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

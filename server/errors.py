@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from layerprune.api.errors import BadInput, ErrorResponse, LayerPruneError, NotFound, Unavailable
-from layerprune.api.jobs import TARGET_FORMS
+from layerprune.api.pruning import TARGET_FORMS
 
 from .web.pages import render_error
 

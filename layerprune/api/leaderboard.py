@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .jobs import Family, Preprocess
+from .network import Preprocess
+from .pruning import Family
 from .tasks import Accuracies, EpochRecord
 from .wire import Digest, Proportion, Ratio, Wire
 

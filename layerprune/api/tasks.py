@@ -11,16 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from .jobs import (
-    Budget,
-    DatasetSpec,
-    Family,
-    Method,
-    ModelSpec,
-    Preprocess,
-    PruningSpec,
-    TrainingSpec,
-)
+from .dataset import DatasetSpec
+from .jobs import Budget
+from .network import ModelSpec, Preprocess, RivalSpec
+from .pruning import Family, Method, PruningSpec
+from .training import TrainingSpec
 from .wire import Count, Nanoseconds, Proportion, Wire
 
 Artifact = Annotated[str, Field(min_length=1, max_length=255)]
@@ -66,6 +61,28 @@ class Candidate(Wire):
     params: Count
     macs: Count
     label: str
+
+
+class Edit(Wire):
+    """One layer gone, or one group of coupled channels cut to a width, and nothing else: what budgets are made of.
+
+    A search adds single edits up (docs/pruning.md): `costs` holds by criterion what each takes away.
+    """
+
+    id: str = Field(description="unique in the job; layers: 'layer:NAME', channels: 'channels:GROUP:KEPT'")
+    kind: Literal["layer", "channels"]
+    target: str = Field(description="name of the layer, or of the module that leads the group")
+    inside: str | None = Field(
+        default=None, description="channels: the removable layer whose removal takes the group along"
+    )
+    width: Count = Field(default=0, description="channels: the group's full width")
+    kept: Count = Field(default=0, description="channels that stay; 0 for a layer")
+    costs: dict[str, float] = Field(
+        description="by criterion; only those for which layers and channels can be added up"
+    )
+    architecture: str
+    macs: Count
+    params: Count
 
 
 class Architecture(Wire):
@@ -141,6 +158,9 @@ class ScoreResult(Wire):
     architectures: list[Architecture]
     base_untrained_onnx: Artifact = Field(description="the base, exported the way the architectures were")
     reach: list[Reach]
+    edits: list[Edit] = Field(default=[], description="single edits, for budgets that are solved from measured costs")
+    filter_scores: Artifact | None = Field(default=None, description="safetensors, 'CRITERION/MODULE' -> (C_out,)")
+    epoch_seconds: float | None = Field(default=None, description="what one epoch of the base's training took")
     notes: list[str] = []
     seconds: dict[str, float] = {}
 
@@ -181,20 +201,110 @@ class SweepResult(Wire):
     seconds: dict[str, float] = {}
 
 
-# --- build ---------------------------------------------------------------------------------------------------------
+# --- search --------------------------------------------------------------------------------------------------------
 
 
-class BuildPayload(Wire):
-    """Apply one plan to the base, fine-tune, evaluate and export (build role)."""
+class Solved(Wire):
+    """The plan that a search found for one target under one condition, and what it promises."""
+
+    place: str = Field(description="the device and condition, as the payload calls them")
+    target: float = Field(gt=0, lt=1, description="ratio to the base's latency")
+    family: Family
+    criterion: str
+    plan_hash: str
+    architecture: str
+    predicted: float = Field(gt=0, description="latency ratio, from single edits added up and corrected so far")
+
+
+class Tried(Wire):
+    """A solution of an earlier round, as it was measured."""
+
+    solved: Solved
+    measured: float = Field(gt=0, description="latency ratio")
+
+
+class SearchPlace(Wire):
+    """One device under one condition: its targets, and what it said about the architectures so far."""
+
+    place: str
+    targets: list[float]
+    ratios: dict[str, float] = Field(description="architecture -> swept latency ratio")
+    tried: list[Tried] = []
+
+
+class SearchPayload(Wire):
+    """Solve each target exactly from measured costs, and write the plans (build role)."""
+
+    model: ModelSpec
+    dataset: DatasetSpec
+    pruning: PruningSpec
+    base_weights: Artifact
+    filter_scores: Artifact
+    edits: list[Edit]
+    layer_scores: dict[str, dict[str, float]] = Field(description="criterion -> layer -> score")
+    places: list[SearchPlace]
+    round: Annotated[int, Field(ge=1, le=3)]
+    seed: int
+
+
+class SearchResult(Wire):
+    """New candidates and their architectures; `solved` names the plan of every target, new or seen before."""
+
+    candidates: list[Candidate]
+    architectures: list[Architecture]
+    solved: list[Solved]
+    notes: list[str] = []
+    seconds: dict[str, float] = {}
+
+
+# --- trial ---------------------------------------------------------------------------------------------------------
+
+
+class TrialPlan(Wire):
+    plan: dict[str, Any]
+    plan_hash: str
+
+
+class TrialPayload(Wire):
+    """Judge plans before their training is paid for, by validation accuracy after a little of it (build role).
+
+    With `epochs` 0 only the batch-norm statistics are re-estimated.
+    """
 
     model: ModelSpec
     dataset: DatasetSpec
     training: TrainingSpec
     base_weights: Artifact
-    plan: dict[str, Any]
-    plan_hash: str
+    plans: list[TrialPlan]
+    epochs: Annotated[int, Field(ge=0)]
+    seed: int
+
+
+class TrialResult(Wire):
+    accuracies: dict[str, Proportion] = Field(description="plan hash -> validation accuracy")
+    seconds: dict[str, float] = {}
+
+
+# --- build ---------------------------------------------------------------------------------------------------------
+
+
+class BuildPayload(Wire):
+    """Apply one plan to the base, or make a rival; fine-tune, evaluate and export (build role).
+
+    A rival takes the base's place as teacher's pupil: same data, same recipe; it has no plan.
+    """
+
+    model: ModelSpec
+    dataset: DatasetSpec
+    pruning: PruningSpec = PruningSpec()
+    training: TrainingSpec
+    base_weights: Artifact
+    rival: RivalSpec | None = None
+    plan: dict[str, Any] = {}
+    plan_hash: str = Field(description="of the plan; of the rival's specification")
     training_seed: int
     seed: int
+    resume: Artifact | None = Field(default=None, description="a checkpoint that an earlier attempt left")
 
 
 class BuildResult(Wire):

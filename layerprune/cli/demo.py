@@ -73,20 +73,24 @@ def demo(
 
 def request() -> JobRequest:
     """Return what the demo asks for, as any user could."""
-    from ..api import jobs
+    from ..api.dataset import DatasetSpec
+    from ..api.jobs import JobRequest, MeasureSpec
+    from ..api.network import ModelSpec
+    from ..api.pruning import FilterOptions, PruningSpec, TargetLists
+    from ..api.training import TrainingSpec
 
-    return jobs.JobRequest(
-        model=jobs.ModelSpec(name="cifar:resnet20"),
-        dataset=jobs.DatasetSpec(name="digits"),
-        pruning=jobs.PruningSpec(
+    return JobRequest(
+        model=ModelSpec(name="cifar:resnet20"),
+        dataset=DatasetSpec(name="digits"),
+        pruning=PruningSpec(
             methods=["layer", "filter"],
             criteria=list(CRITERIA),
-            targets=jobs.TargetLists(latency_ratios=list(RATIOS)),
-            filters=jobs.FilterOptions(alignments=list(ALIGNMENTS)),
+            targets=TargetLists(latency_ratios=list(RATIOS)),
+            filters=FilterOptions(alignments=list(ALIGNMENTS)),
             max_trainings=MAX_TRAININGS,
         ),
-        training=jobs.TrainingSpec(epochs=EPOCHS),
-        measure=jobs.MeasureSpec(devices=["local-cpu"], budget="quick"),
+        training=TrainingSpec(epochs=EPOCHS),
+        measure=MeasureSpec(devices=["local-cpu"], budget="quick"),
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from layerprune.api.jobs import JobRequest, Preprocess
+from layerprune.api.jobs import JobRequest
+from layerprune.api.network import Preprocess
 from layerprune.api.tasks import (
     BuildPayload,
     Condition,

@@ -9,7 +9,8 @@ from statistics import median
 from sqlalchemy import select as sql_select
 from sqlalchemy.orm import Session
 
-from layerprune.api.jobs import JobRequest, Target
+from layerprune.api.jobs import JobRequest
+from layerprune.api.pruning import Target
 from layerprune.api.tasks import Reach, SweepPayload
 from server.models import Candidate, Job, SweepPoint, Task
 

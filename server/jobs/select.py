@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from statistics import median_high
 
-from layerprune.api.jobs import Family
+from layerprune.api.pruning import Family
 
 WINDOW = (0.94, 1.03)
 """A plan hits target T if its latency lies in this window times T."""

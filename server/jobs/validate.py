@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from layerprune.api.catalogue import BackendInfo, Catalogue
 from layerprune.api.errors import BadInput, UnknownName
-from layerprune.api.jobs import JobRequest, PruningSpec, Target, TargetLists
+from layerprune.api.jobs import JobRequest
+from layerprune.api.pruning import PruningSpec, Target, TargetLists
 
 from .estimate import wanted_plans
 

@@ -10,9 +10,10 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from layerprune.api.jobs import Family, JobRequest
+from layerprune.api.jobs import JobRequest
 from layerprune.api.leaderboard import Comparison, Contender, DeviceComparison, FamilyReach, TargetComparison
 from layerprune.api.leaderboard import Duel as DuelView
+from layerprune.api.pruning import Family
 from layerprune.api.wire import Proportion, Ratio
 from layerprune.stats import RatioEstimate
 from server.artifacts.store import LocalStore

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from layerprune.api.jobs import Family
+from layerprune.api.pruning import Family
 from layerprune.stats import RatioEstimate
 from server.jobs.select import WINDOW
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from layerprune.api.jobs import Family
+from layerprune.api.pruning import Family
 
 from . import sentences
 from .contenders import Entrant, Goal

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 
-from layerprune.api.jobs import Family, Method
 from layerprune.api.leaderboard import Comparison, Leaderboard, VariantView, Verdict
+from layerprune.api.pruning import Family, Method
 from server.auth import UserDep
 from server.db import ReadSessionDep
 from server.jobs import service as jobs

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Select, Text, and_, cast, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased, contains_eager
 
-from layerprune.api.jobs import Family, Method
 from layerprune.api.leaderboard import Verdict
+from layerprune.api.pruning import Family, Method
 from server.models import Conditions, Device, Job, Measurement, Variant
 
 from .front import Front, Point, front

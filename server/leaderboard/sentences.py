@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from layerprune.api.jobs import Family
+from layerprune.api.pruning import Family
 from server.jobs.select import FAMILY_NAMES
 
 from .contenders import Entrant

@@ -11,8 +11,8 @@ from pydantic import ConfigDict, Field, ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from layerprune.api.jobs import Family, Method
 from layerprune.api.leaderboard import Leaderboard, LeaderboardRow, Verdict
+from layerprune.api.pruning import Family, Method
 from layerprune.api.wire import Wire
 from server.catalogue import service as catalogue
 from server.errors import bad_input

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from layerprune import __version__
 from layerprune.api.errors import BadInput
-from layerprune.api.jobs import TrainingSpec
+from layerprune.api.training import TrainingSpec
 from layerprune.flags import FLAGS
 from server.auth import UserDep
 from server.catalogue import service as catalogue

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from layerprune.api.errors import LayerPruneError
-from layerprune.api.jobs import PruningSpec
+from layerprune.api.pruning import PruningSpec
 
 from . import assets, formats
 

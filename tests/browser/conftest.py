@@ -12,7 +12,9 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select
 
-from layerprune.api.jobs import DatasetSpec, Estimate, JobRequest, ModelSpec
+from layerprune.api.dataset import DatasetSpec
+from layerprune.api.jobs import Estimate, JobRequest
+from layerprune.api.network import ModelSpec
 from layerprune.samples import Block, ProcessSamples, SampleSet, encode
 from server.artifacts.service import note_upload
 from server.auth import default_project, make_login_link

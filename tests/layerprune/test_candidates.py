@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 from torchvision.models.vision_transformer import VisionTransformer
 
 from layerprune import models
-from layerprune.api.jobs import FilterOptions, PruningSpec, TargetLists
+from layerprune.api.pruning import FilterOptions, PruningSpec, TargetLists
 from layerprune.candidates import CandidateSet, enumerate_candidates
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.layers import find_layers

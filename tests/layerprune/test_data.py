@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from layerprune.api.errors import BadInput, UnknownName
-from layerprune.api.jobs import Preprocess
+from layerprune.api.network import Preprocess
 from layerprune.data import list_datasets, load_dataset, normalise, preprocess_images
 
 HALF = Preprocess(size=8, channels=1, mean=[0.5], std=[0.25])

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from layerprune.api.errors import BadInput
-from layerprune.api.jobs import Progress, TrainingSpec
+from layerprune.api.jobs import Progress
+from layerprune.api.training import TrainingSpec
 from layerprune.data import Split, load_dataset, normalise, preprocess_images
 from layerprune.evaluate import evaluate
 from layerprune.models import build

@@ -15,8 +15,10 @@ from fastapi import FastAPI
 from sqlalchemy import select
 
 from layerprune.api.client import Client
+from layerprune.api.dataset import DatasetSpec
 from layerprune.api.errors import Conflict, NotAuthenticated
-from layerprune.api.jobs import DatasetSpec, JobRequest, ModelSpec
+from layerprune.api.jobs import JobRequest
+from layerprune.api.network import ModelSpec
 from layerprune.api.wire import Wire
 from layerprune.api.workers import FailureReport
 from server.app import create_app

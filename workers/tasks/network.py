@@ -22,8 +22,10 @@ import torch._dynamo  # noqa: F401
 from safetensors.torch import save_file
 from torch import Tensor, fx, nn
 
+from layerprune.api.dataset import DatasetSpec
 from layerprune.api.errors import BadInput
-from layerprune.api.jobs import DatasetSpec, ModelSpec, Preprocess, Progress
+from layerprune.api.jobs import Progress
+from layerprune.api.network import ModelSpec, Preprocess
 from layerprune.api.tasks import Accuracies, EpochRecord, TrainedNetwork
 from layerprune.api.wire import Proportion
 from layerprune.data import Dataset, Images, load_dataset, normalise, preprocess_images

@@ -10,7 +10,10 @@ import pytest
 
 from layerprune.api import errors
 from layerprune.api.client import Client
-from layerprune.api.jobs import DatasetSpec, JobRequest, ModelSpec, TrainingSpec
+from layerprune.api.dataset import DatasetSpec
+from layerprune.api.jobs import JobRequest
+from layerprune.api.network import ModelSpec
+from layerprune.api.training import TrainingSpec
 from layerprune.api.workers import Heartbeat, ResultReport
 
 REQUEST = JobRequest(

@@ -9,7 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from layerprune.api.jobs import DatasetSpec, Estimate, JobRequest, JobView, ModelSpec
+from layerprune.api.dataset import DatasetSpec
+from layerprune.api.jobs import Estimate, JobRequest, JobView
+from layerprune.api.network import ModelSpec
 from layerprune.cli.demo import GIB, Bill, print_bill, request
 from layerprune.cli.output import console
 

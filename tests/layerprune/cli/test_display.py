@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from layerprune.api.jobs import DatasetSpec, Estimate, JobRequest, JobView, ModelSpec, Progress, TaskView
+from layerprune.api.dataset import DatasetSpec
+from layerprune.api.jobs import Estimate, JobRequest, JobView, Progress, TaskView
 from layerprune.api.leaderboard import (
     Accuracy,
     Comparison,
@@ -19,6 +20,7 @@ from layerprune.api.leaderboard import (
     LeaderboardRow,
     TargetComparison,
 )
+from layerprune.api.network import ModelSpec
 from layerprune.api.wire import Proportion, Ratio
 from layerprune.cli.compare import print_comparison
 from layerprune.cli.leaderboard import print_rows, write_csv

@@ -16,7 +16,9 @@ import psutil
 import pytest
 
 from layerprune.api.client import Client
-from layerprune.api.jobs import DatasetSpec, JobRequest, ModelSpec
+from layerprune.api.dataset import DatasetSpec
+from layerprune.api.jobs import JobRequest
+from layerprune.api.network import ModelSpec
 
 pytestmark = pytest.mark.processes
 

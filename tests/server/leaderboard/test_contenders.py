@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layerprune.api.jobs import Family
+from layerprune.api.pruning import Family
 from layerprune.stats import RatioEstimate
 from server.leaderboard import contenders, sentences
 from server.leaderboard.contenders import Entrant, Run, Swept, by_family

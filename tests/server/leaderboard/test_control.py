@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from layerprune.api.jobs import Family
+from layerprune.api.pruning import Family
 from layerprune.stats import RatioEstimate
 from server.leaderboard.contenders import Entrant, Goal, Run
 from server.leaderboard.control import against_control

@@ -13,7 +13,10 @@ import pytest
 from sqlalchemy import select
 
 from layerprune.api.catalogue import Catalogue, CriterionInfo, DatasetInfo, ModelInfo
-from layerprune.api.jobs import DatasetSpec, JobRequest, ModelSpec, PruningSpec
+from layerprune.api.dataset import DatasetSpec
+from layerprune.api.jobs import JobRequest
+from layerprune.api.network import ModelSpec
+from layerprune.api.pruning import PruningSpec
 from layerprune.api.tasks import Accuracies, ScoreResult, TrainedNetwork
 from layerprune.api.workers import FailureReport, Heartbeat, ResultReport, WorkerRegistration
 from server.artifacts.service import note_upload

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from layerprune.api.jobs import PruningSpec, TrainingSpec
 from layerprune.api.leaderboard import LeaderboardRow
+from layerprune.api.pruning import PruningSpec
+from layerprune.api.training import TrainingSpec
 from server.web.pages import goals
 from server.web.table import COLUMNS, as_csv
 

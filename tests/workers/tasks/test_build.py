@@ -13,9 +13,12 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from layerprune.api.dataset import DatasetSpec
 from layerprune.api.errors import BadInput
-from layerprune.api.jobs import DatasetSpec, ModelSpec, Preprocess, Progress, TrainingSpec
+from layerprune.api.jobs import Progress
+from layerprune.api.network import ModelSpec, Preprocess
 from layerprune.api.tasks import BuildPayload, BuildResult
+from layerprune.api.training import TrainingSpec
 from layerprune.criteria import get
 from layerprune.criteria.base import ScoringContext
 from layerprune.data import load_dataset, normalise

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from layerprune.api.errors import BadInput
-from layerprune.api.jobs import Preprocess
+from layerprune.api.network import Preprocess
 from layerprune.api.tasks import Condition, MeasuredGroup, MeasureInput, MeasurePayload, MeasureResult
 from layerprune.flags import verdict
 from layerprune.samples import SampleSet, decode, unpack_outcomes

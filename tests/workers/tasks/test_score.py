@@ -13,17 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from layerprune.api.dataset import DatasetSpec
 from layerprune.api.errors import BadInput
-from layerprune.api.jobs import (
-    DatasetSpec,
-    FilterOptions,
-    ModelSpec,
-    Preprocess,
-    Progress,
-    PruningSpec,
-    TrainingSpec,
-)
+from layerprune.api.jobs import Progress
+from layerprune.api.network import ModelSpec, Preprocess
+from layerprune.api.pruning import FilterOptions, PruningSpec
 from layerprune.api.tasks import ScorePayload, ScoreResult
+from layerprune.api.training import TrainingSpec
 from layerprune.criteria.base import ScoringContext
 from layerprune.criteria.observation import score_all
 from layerprune.data import load_dataset, normalise
