@@ -10,12 +10,15 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.onnx import symbolic_helper, symbolic_opset9, utils
 
 from layerprune.api.errors import LayerPruneError
 
@@ -49,6 +52,26 @@ class ExportReport:
     opset: int
 
 
+def _adaptive_average(graph: Any, images: Any, output_size: Any) -> Any:
+    """Average pooling to any size, as two matrix products where its windows overlap (VGG on small images).
+
+    The exporter itself knows only sizes that divide the input's.
+    """
+    inputs = symbolic_helper._get_tensor_sizes(images)[2:]
+    outputs = symbolic_helper._parse_arg(output_size, "is")
+    tiled = all(size is None or size % parts == 0 for size, parts in zip(inputs, outputs, strict=True))
+    if tiled or outputs == [1, 1]:
+        return symbolic_opset9.adaptive_avg_pool2d(graph, images, output_size)  # type: ignore[attr-defined]
+    rows, columns = (_averaging(size, parts) for size, parts in zip(inputs, outputs, strict=True))
+    by_rows = graph.op("MatMul", graph.op("Constant", value_t=rows), images)
+    return graph.op("MatMul", by_rows, graph.op("Constant", value_t=columns.T.contiguous()))
+
+
+def _averaging(size: int, parts: int) -> Tensor:
+    """The matrix (parts x size) that takes the mean of each of torch's adaptive windows."""
+    return functional.adaptive_avg_pool1d(torch.eye(size), parts).T.contiguous()
+
+
 def export_onnx(model: nn.Module, example: Tensor, path: Path) -> ExportReport:
     """Write the model, in eval mode, as one ONNX file with its weights inside.
 
@@ -59,6 +82,11 @@ def export_onnx(model: nn.Module, example: Tensor, path: Path) -> ExportReport:
         with warnings.catch_warnings():
             for message in ("You are using the legacy TorchScript-based ONNX export", "The feature will be removed"):
                 warnings.filterwarnings("ignore", message, DeprecationWarning)
+            # Of a slice with steps: the runtime folds it when it loads the file.
+            warnings.filterwarnings("ignore", "Constant folding - Only steps=1", UserWarning)
+            # About sizes that become constants; check_onnx runs the file on two batch sizes.
+            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+            utils.register_custom_op_symbolic("aten::adaptive_avg_pool2d", _adaptive_average, OPSET)
             torch.onnx.export(
                 model,
                 (example,),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 from torch import Tensor, fx, nn
 
@@ -23,16 +24,40 @@ def architecture_hash(graph: fx.GraphModule) -> str:
 
 
 def describe(graph: fx.GraphModule) -> list[list[object]]:
-    """One row per node in forward order: what is hashed."""
+    """One row per node in forward order: what is hashed. Modules that only act in training (dropout) have no row."""
     numbers: dict[fx.Node, int] = {}
     owners: dict[int, int] = {}
     rows: list[list[object]] = []
     for node in graph.graph.nodes:
+        if node.meta.get("passes"):
+            numbers[node] = numbers[node.all_input_nodes[0]]
+            continue
         arguments = [_argument(value, numbers) for value in node.args]
         keywords = {key: _argument(value, numbers) for key, value in node.kwargs.items() if key not in _NOT_STRUCTURE}
+        numbers[node] = len(rows)
         rows.append([node.op, _operation(node, owners), arguments, keywords])
-        numbers[node] = len(numbers)
     return rows
+
+
+def outline(graph: fx.GraphModule) -> tuple[str, ...]:
+    """One line per module with weights in forward order: name, class, shape of the weights, shape that comes out."""
+    lines = []
+    for node in graph.graph.nodes:
+        module = operations.module_of(node)
+        weights = next(module.parameters(), None) if module is not None else None
+        if weights is not None:
+            sizes = "x".join(map(str, weights.shape))
+            answer = "x".join(map(str, node.meta["tensor_meta"].shape[1:])) if operations.is_tensor(node) else "several"
+            lines.append(f"{node.target} {type(module).__name__} {sizes} -> {answer}")
+    return tuple(lines)
+
+
+def first_difference(planned: Sequence[str], present: Sequence[str]) -> str | None:
+    """Where two outlines part, in words; None if they do not."""
+    for place, (one, other) in enumerate(zip_longest(planned, present), start=1):
+        if one != other:
+            return f"place {place}: {one or 'nothing'} in the plan's network, {other or 'nothing'} in this one"
+    return None
 
 
 def _operation(node: fx.Node, owners: dict[int, int]) -> object:

@@ -6,6 +6,7 @@ G. Fang et al., "DepGraph: Towards Any Structural Pruning" (CVPR 2023).
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,10 +20,13 @@ from torch import Tensor, fx, nn
 from layerprune.api.errors import BadInput
 
 from . import operations
+from .layers import Layer
 from .trace import evaluating
 
 Cut = tuple[str, tuple[int, ...]]
 """A module's name and those of its output channels that go, with everything coupled to them."""
+_LONGEST_S = 20.0
+"""Processor time that finding the groups may take before it is given up."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def find_groups(graph: fx.GraphModule, example: Tensor) -> tuple[ChannelGroup, .
         dependencies = torch_pruning.DependencyGraph().build_dependency(
             graph, example_inputs=(example[:1],), verbose=False
         )
-        found = [_describe(dependencies, group, names) for group in dependencies.get_all_groups()]
+        found = [_describe(dependencies, group, names) for group in _bounded(dependencies)]
     order = {str(node.target): place for place, node in enumerate(graph.graph.nodes)}
     groups = [
         group
@@ -90,6 +94,28 @@ def check_cuts(groups: Sequence[ChannelGroup], cuts: Sequence[Cut]) -> None:
             raise _unfit(f"the plan removes channel {max(gone)} of {name!r}, which has {widths[name]}")
         if len(gone) >= widths[name]:
             raise _unfit(f"the plan removes all {widths[name]} channels of {name!r}")
+
+
+def modules_of(graph: fx.GraphModule, layer: Layer) -> set[str]:
+    """The modules that are called inside a layer."""
+    inside = set(layer.nodes)
+    return {str(node.target) for node in graph.graph.nodes if node.op == "call_module" and node.name in inside}
+
+
+def is_made_inside(graph: fx.GraphModule, layer: Layer, group: ChannelGroup) -> bool:
+    """Whether all that makes a group's channels goes with the layer."""
+    modules = modules_of(graph, layer)
+    return all(member.name in modules for member in group.members if member.side == "out")
+
+
+def joins_groups(graph: fx.GraphModule, layer: Layer, groups: Sequence[ChannelGroup]) -> bool:
+    """Whether a layer's output is a group of channels of its own, which its removal joins with its input's."""
+    modules = modules_of(graph, layer)
+    return any(
+        is_made_inside(graph, layer, group)
+        and any(member.name not in modules for member in group.members if member.side == "in")
+        for group in groups
+    )
 
 
 def prune_(graph: nn.Module, groups: Sequence[ChannelGroup], cuts: Sequence[Cut]) -> None:
@@ -118,6 +144,27 @@ def _cut_parameter_(graph: nn.Module, name: str, dim: int, gone: set[int]) -> No
     parameter = graph.get_parameter(name)
     kept = torch.tensor([index for index in range(parameter.shape[dim]) if index not in gone], device=parameter.device)
     setattr(graph.get_submodule(owner_name), own, nn.Parameter(parameter.index_select(dim, kept)))
+
+
+class _Bounded(list[Any]):
+    """A node's dependencies, which can be followed until ``end``, in this thread's processor time."""
+
+    def __init__(self, items: Sequence[Any], end: float) -> None:
+        super().__init__(items)
+        self._end = end
+
+    def __iter__(self) -> Iterator[Any]:
+        if time.thread_time() > self._end:
+            raise ValueError(f"the groups of channels are not complete after {_LONGEST_S:g} s")
+        return super().__iter__()
+
+
+def _bounded(dependencies: Any) -> Iterator[Any]:
+    """All groups; raises ValueError where torch-pruning would not come to an end, as for windows that are shifted."""
+    end = time.thread_time() + _LONGEST_S
+    for node in dependencies.module2node.values():
+        node.dependencies = _Bounded(node.dependencies, end)
+    yield from dependencies.get_all_groups()
 
 
 def _describe(dependencies: Any, group: Any, names: dict[object, str]) -> ChannelGroup | None:
@@ -156,12 +203,17 @@ def _answering() -> Iterator[None]:
             warnings.filterwarnings("ignore", module=r"torch_pruning(\.|$)")
             yield
     except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError, AttributeError, AssertionError) as error:
-        raise BadInput(
-            f"filters of this network cannot be pruned: {type(error).__name__}: {error}",
-            field="pruning.methods",
-            value="filter",
-            remedy="Ask for the method 'layer' alone.",
-        ) from error
+        raise cannot_prune(f"torch-pruning cannot follow it ({type(error).__name__}: {error})") from error
+
+
+def cannot_prune(why: str) -> BadInput:
+    """The error for a network whose channels cannot go; its layers still may."""
+    return BadInput(
+        f"filters of this network cannot be pruned: {why}",
+        field="pruning.methods",
+        value="filter",
+        remedy="Ask for the method 'layer' alone.",
+    )
 
 
 def _unfit(message: str) -> BadInput:

@@ -1,24 +1,23 @@
-"""Find the layers that can go: regions with one entry and one exit of the same shape that contain weights.
-
-Along the flow from input to output, the nodes that every path passes cut the network into segments. A segment whose
-paths part and meet again (a residual block) or a single weighted operation (a convolution) is a layer when it, together
-with what follows it and belongs to it, leads back to its entry's shape. The branches of a segment are searched the same
-way.
-"""
+"""Find the layers that can go: regions with one entry and one exit of the same shape that contain weights."""
 
 from __future__ import annotations
 
-import os.path
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import fx
 
+from layerprune.api.pruning import LayerOptions
+
 from . import operations
 from .dominance import Flow
+from .regions import Region, common, find_regions
+from .width import rebuilt_after
 
-DEFAULT_KINDS = frozenset({"residual_block", "block", "attention", "mlp", "conv"})
+_BLOCKS = frozenset({"residual_block", "attention", "mlp"})
+_DEFAULT_KINDS = _BLOCKS | {"block", "conv"}
 """What people would call a layer; squeeze-excite units, depthwise convolutions and linear layers are finer."""
+_BARE_KINDS = frozenset({"conv", "depthwise_conv", "linear", "attention", "other"})
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,9 @@ class Layer:
     """A removable layer: everything after node ``entry`` up to node ``exit``, replaced by ``entry`` when it goes.
 
     ``nodes`` are the graph's nodes that go with it, ``params`` and ``macs`` (at batch 1) what is saved. ``default`` is
-    false for layers inside others (``depth`` > 0, within ``parent`` where that is a layer too) and for the finer kinds.
+    false for layers inside others that can go (``parent``), for convolutions inside any block (``depth`` > 0), and for
+    the finer kinds. ``rebuilds`` names the module that gets a new, untrained input because the layer changes the
+    width; it is None for every other layer.
     """
 
     name: str
@@ -39,156 +40,137 @@ class Layer:
     depth: int
     default: bool
     parent: str | None
+    rebuilds: str | None = None
 
 
-def find_layers(graph: fx.GraphModule) -> list[Layer]:
-    """Every removable layer of a graph from ``trace``, in forward order, an outer layer before those inside it."""
+def find_layers(graph: fx.GraphModule, *, width_changing: bool = False) -> list[Layer]:
+    """Every removable layer of a graph from ``trace``, in forward order, an outer layer before those inside it.
+
+    With ``width_changing`` also the convolutions on the trunk that change only the number of channels, where what
+    follows can be given a new input width (paper, section 4.1; VGG).
+    """
     flow = Flow(graph.graph)
-    trunk = flow.chain(flow.input)
-    regions = _Search(flow).regions(trunk[0], trunk[1:-1], depth=0, parent=None)
-    regions.sort(key=lambda region: (flow.position[region.entry], -flow.position[region.exit]))
-    weighted = [node for node in flow.order if operations.is_weighted(node)]
-    names: dict[_Region, str] = {}
+    place = {node: number for number, node in enumerate(graph.graph.nodes)}
+    regions = find_regions(flow, width_changing=width_changing)
+    whole = {region: nodes for region in regions if (nodes := _with_what_serves_it(flow, region)) is not None}
+    rebuilt = rebuilt_after(flow, list(whole))
+    regions = [region for region in whole if region in rebuilt or not region.widens]
+    default = _default(regions)
+    paths = {node: operations.path(node) for node in flow.order}
+    users = _users_of_parameters(graph.graph)
+    names: dict[Region, str] = {}
     found: list[Layer] = []
     for region in regions:
-        nodes = _with_helpers(graph.graph, flow, region)
-        if nodes is None:
-            continue
-        name = _unique(_name(region, weighted), set(names.values()))
-        names[region] = name
+        nodes = whole[region]
+        names[region] = _unique(_name(region, paths), set(names.values()))
+        follower = rebuilt.get(region)
+        spared = follower.spared(region) if follower else (0, 0)
         found.append(
             Layer(
-                name=name,
+                name=names[region],
                 kind=region.kind,
                 entry=region.entry.name,
                 exit=region.exit.name,
-                nodes=tuple(node.name for node in nodes),
-                params=operations.owned_params(graph.graph, nodes),
-                macs=sum(node.meta["macs"] for node in nodes),
+                nodes=tuple(node.name for node in sorted(nodes, key=lambda node: place[node])),
+                params=sum(size for size, used_by in users.values() if used_by <= nodes) + spared[0],
+                macs=sum(node.meta["macs"] for node in nodes) + spared[1],
                 depth=region.depth,
-                default=region.depth == 0 and region.kind in DEFAULT_KINDS,
+                default=region in default,
                 parent=names.get(region.parent) if region.parent else None,
+                rebuilds=str(follower.node.target) if follower else None,
             )
         )
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class _Region:
-    entry: fx.Node
-    exit: fx.Node
-    inside: tuple[fx.Node, ...]
-    kind: str
-    depth: int
-    parent: _Region | None
+def candidates_of(layers: Sequence[Layer], options: LayerOptions) -> list[Layer]:
+    """The layers that a job with these options may remove; ``layers`` come from ``find_layers`` with its option."""
+    return [
+        layer
+        for layer in layers
+        if layer.default
+        or (options.finer_kinds and layer.rebuilds is None)
+        or (options.width_changing and layer.rebuilds is not None)
+    ]
 
 
-class _Search:
-    def __init__(self, flow: Flow) -> None:
-        self.flow = flow
-        self.last_weighted = max(
-            (index for index, node in enumerate(flow.order) if operations.is_weighted(node)), default=-1
-        )
+def _default(regions: Sequence[Region]) -> set[Region]:
+    """The regions that people would call a layer, none inside another.
 
-    def regions(self, entry: fx.Node, trunk: Sequence[fx.Node], *, depth: int, parent: _Region | None) -> list[_Region]:
-        """Layers along the cut nodes ``trunk`` after ``entry``, and those in the branches between them."""
-        stops = [entry, *trunk]
-        found: list[_Region] = []
-        at = 0
-        while at + 1 < len(stops):
-            inside = self.flow.between(stops[at], stops[at + 1])
-            start = at - 1 if at and not operations.is_tensor(stops[at]) else at  # a split belongs to what it feeds
-            end = None
-            region = None
-            if any(map(operations.is_weighted, inside)):
-                end = self._end(stops, start, at + 1, inside)
-            if end is not None:
-                merge = stops[at + 1]
-                kind = operations.bare_kind(merge) if len(inside) == 1 else operations.block_kind(inside, merge)
-                around = (*stops[start + 1 : at + 1], *inside, *stops[at + 2 : end + 1])
-                region = _Region(stops[start], stops[end], around, kind, depth, parent)
-                found.append(region)
-            if len(inside) > 1:
-                for branch_entry, branch in self._branches(stops[at], stops[at + 1], inside):
-                    found += self.regions(branch_entry, branch, depth=depth + 1, parent=region or parent)
-            at = end or at + 1
-        return found
-
-    def _branches(
-        self, entry: fx.Node, merge: fx.Node, inside: Sequence[fx.Node]
-    ) -> Iterator[tuple[fx.Node, list[fx.Node]]]:
-        for first in self.flow.children[entry]:
-            if first is not merge and first in inside:
-                chain = self.flow.chain(first)
-                follows_entry_alone = self.flow.sources[first] == [entry]
-                yield (entry, chain) if follows_entry_alone else (first, chain[1:])
-
-    def _end(self, stops: Sequence[fx.Node], start: int, at: int, inside: Sequence[fx.Node]) -> int | None:
-        """The index in ``stops`` of the exit of the layer around ``stops[at]``; None if it is no layer."""
-        entry, core = stops[start], stops[at]
-        bare = len(inside) == 1
-        if bare and self.flow.position[core] == self.last_weighted:
-            return None  # it computes the network's answer
-        owner = operations.container(core) if bare else _common([operations.container(node) for node in inside])
-        end = at if operations.same_shape(entry, core) else None
-        allowed_norms = 1 if bare else 0  # a norm after a sum belongs to what follows (pre-norm networks)
-        for index in range(at + 1, len(stops)):
-            node = stops[index]
-            if (
-                len(self.flow.between(stops[index - 1], node)) > 1
-                or _common([owner, operations.container(node)]) != owner
-            ):
-                break
-            if allowed_norms and operations.is_norm(node) and not operations.is_weighted(node):
-                allowed_norms = 0
-            elif not operations.is_elementwise(node) and (bare or not operations.is_moving(node)):
-                break
-            else:
-                allowed_norms = 0
-            if operations.same_shape(entry, node):
-                end = index
-        return end
+    Inside a block that cannot go, or that only joins branches, whole blocks count but not their single convolutions.
+    """
+    inner = [region for region in regions if region.kind in _BLOCKS and not _is_depthwise(region)]
+    joined = {ancestor for region in inner for ancestor in _ancestors(region) if ancestor.kind == "block"}
+    chosen: set[Region] = set()
+    for region in regions:
+        wanted = region.kind in _BLOCKS and not _is_depthwise(region) if region.depth else region.kind in _DEFAULT_KINDS
+        if wanted and not region.widens and region not in joined and not chosen & set(_ancestors(region)):
+            chosen.add(region)
+    return chosen
 
 
-def _with_helpers(graph: fx.Graph, flow: Flow, region: _Region) -> list[fx.Node] | None:
-    """The region's nodes and the sizes, assertions and constants that serve it alone, in forward order.
+def _ancestors(region: Region) -> list[Region]:
+    above = []
+    while region.parent is not None:
+        region = region.parent
+        above.append(region)
+    return above
 
-    None if a size that is taken inside is used outside: then the region cannot go.
+
+def _is_depthwise(region: Region) -> bool:
+    return {operations.bare_kind(node) for node in region.inside if operations.is_weighted(node)} == {"depthwise_conv"}
+
+
+def _with_what_serves_it(flow: Flow, region: Region) -> frozenset[fx.Node] | None:
+    """The region's nodes and the sizes, assertions and constants that serve it alone.
+
+    None if something that is computed inside is used outside: then the region cannot go.
     """
     gone = set(region.inside)
+    waiting = [node for node in region.inside if node is not region.exit]
+    while waiting:
+        for user in waiting.pop().users:
+            if user not in gone:
+                if user in flow.position:
+                    return None
+                gone.add(user)
+                waiting.append(user)
+    waiting = list(gone)
+    while waiting:
+        for source in waiting.pop().all_input_nodes:
+            if source not in gone and source not in flow.position and all(user in gone for user in source.users):
+                gone.add(source)
+                waiting.append(source)
+    return frozenset(gone)
+
+
+def _users_of_parameters(graph: fx.Graph) -> Mapping[int, tuple[int, set[fx.Node]]]:
+    """Of each parameter, by its identity: its elements and the nodes that use it."""
+    users: dict[int, tuple[int, set[fx.Node]]] = {}
     for node in graph.nodes:
-        inner = any(source in gone and source is not region.exit for source in node.all_input_nodes)
-        if inner and node not in gone:
-            if node in flow.position:
-                return None
-            gone.add(node)
-    for node in reversed(graph.nodes):
-        serves_only = node.users and all(user in gone for user in node.users)
-        if serves_only and node not in flow.position:
-            gone.add(node)
-    return [node for node in graph.nodes if node in gone]
+        for parameter in operations.parameters(node):
+            users.setdefault(id(parameter), (parameter.numel(), set()))[1].add(node)
+    return users
 
 
-def _name(region: _Region, weighted: Sequence[fx.Node]) -> str:
-    """The module that the region is all of; else the module in it that weighs most."""
+def _name(region: Region, paths: Mapping[fx.Node, tuple[str, ...]]) -> str:
+    """The module that the region is all of; else the widest module in it, around what weighs most."""
     mine = [node for node in region.inside if operations.is_weighted(node)]
     heaviest = max(mine, key=lambda node: int(node.meta["macs"]))
-    if len(mine) == 1 and heaviest.op == "call_module" and region.kind in ("conv", "depthwise_conv", "linear", "other"):
-        return ".".join(operations.path(heaviest))
-    owner = _common([operations.container(node) for node in region.inside])
-    others = [node for node in weighted if node not in mine]
-    if owner and not any(operations.path(node)[: len(owner)] == owner for node in others):
-        return ".".join(owner)
-    return ".".join(operations.path(heaviest)[: len(owner) + 1])
+    path = paths[heaviest]
+    if len(mine) == 1 and heaviest.op == "call_module" and region.kind in _BARE_KINDS:
+        return ".".join(path)
+    inside = set(region.inside)
+    length = max(1, len(common([operations.container(node) for node in region.inside])))
+    others = [other for node, other in paths.items() if node not in inside]
+    while length < len(path) and any(other[:length] == path[:length] for other in others):
+        length += 1
+    return ".".join(path[:length])
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def _unique(name: str, taken: Collection[str]) -> str:
     candidate, number = name, 1
     while candidate in taken:
         number += 1
         candidate = f"{name}#{number}"
     return candidate
-
-
-def _common(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(os.path.commonprefix(list(paths)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 
@@ -62,6 +61,15 @@ def same_shape(first: fx.Node, second: fx.Node) -> bool:
     return (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
+def same_but_channels(first: fx.Node, second: fx.Node) -> bool:
+    """Whether both nodes are images of one size and type with different numbers of channels."""
+    if not is_tensor(first) or not is_tensor(second):
+        return False
+    one, other = first.meta["tensor_meta"], second.meta["tensor_meta"]
+    images = len(one.shape) == len(other.shape) == 4 and one.dtype == other.dtype
+    return images and one.shape[2:] == other.shape[2:] and one.shape[1] != other.shape[1]
+
+
 def answering(graph: fx.Graph) -> list[fx.Node]:
     """The weighted nodes that compute the network's outputs, with nothing but weightless ones after them."""
     found: list[fx.Node] = []
@@ -95,11 +103,16 @@ def bare_kind(node: fx.Node) -> str:
     """The kind of a layer that consists of one weighted operation with its norm and activation."""
     module = module_of(node)
     if isinstance(module, nn.modules.conv._ConvNd):
-        depthwise = module.groups > 1 and module.groups == module.in_channels == module.out_channels
-        return "depthwise_conv" if depthwise else "conv"
-    if isinstance(module, nn.Linear) or label(node) == "linear":
+        if module.groups > 1 and module.groups == module.in_channels == module.out_channels:
+            return "depthwise_conv"
+        single = is_tensor(node) and all(
+            size == 1 for size in (*node.meta["tensor_meta"].shape[2:], *module.kernel_size)
+        )
+        return "linear" if single else "conv"  # over a single position, a convolution is a linear layer
+    word = label(node)
+    if isinstance(module, nn.Linear) or word == "linear":
         return "linear"
-    return "conv" if "conv" in label(node) else "other"
+    return next((kind for kind in ("conv", "attention") if kind in word), "other")
 
 
 def block_kind(nodes: Sequence[fx.Node], merge: fx.Node) -> str:
@@ -107,7 +120,8 @@ def block_kind(nodes: Sequence[fx.Node], merge: fx.Node) -> str:
     words = [label(node) for node in nodes]
     if label(merge) in ("mul", "imul"):
         return "squeeze_excite"
-    if any("attention" in word or word == "softmax" for word in words):
+    mixes = any(is_weighted(node) and node.op != "call_module" and label(node) != "linear" for node in nodes)
+    if any("attention" in word or (mixes and word == "softmax") for word in words):
         return "attention"
     kinds = {bare_kind(node) for node in nodes if is_weighted(node)}
     if kinds == {"linear"}:
@@ -115,24 +129,15 @@ def block_kind(nodes: Sequence[fx.Node], merge: fx.Node) -> str:
     return "residual_block" if label(merge) in ("add", "iadd") else "block"
 
 
-def owned_params(graph: fx.Graph, nodes: Sequence[fx.Node]) -> int:
-    """Elements of the parameters that nothing outside ``nodes`` uses."""
-    inside = set(nodes)
-    within, without = _tensors(nodes), _tensors([node for node in graph.nodes if node not in inside])
-    return sum(tensor.numel() for key, tensor in within.items() if key not in without)
-
-
-def _tensors(nodes: Sequence[fx.Node]) -> dict[int, torch.Tensor]:
-    found: dict[int, torch.Tensor] = {}
-    for node in nodes:
-        module = module_of(node)
-        if module is not None:
-            found.update((id(parameter), parameter) for parameter in module.parameters())
-        elif node.op == "get_attr" and node.graph.owning_module is not None:
-            value = attribute(node.graph.owning_module, str(node.target))
-            if isinstance(value, nn.Parameter):
-                found[id(value)] = value
-    return found
+def parameters(node: fx.Node) -> list[nn.Parameter]:
+    """The parameters that the node uses by itself."""
+    module = module_of(node)
+    if module is not None:
+        return list(module.parameters())
+    if node.op == "get_attr" and node.graph.owning_module is not None:
+        value = attribute(node.graph.owning_module, str(node.target))
+        return [value] if isinstance(value, nn.Parameter) else []
+    return []
 
 
 def attribute(module: nn.Module, target: str) -> object:

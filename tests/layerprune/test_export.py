@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from layerprune.export import OPSET, TOLERANCE, ExportFailed, ExportMismatch, check_onnx, export_onnx
 from layerprune.models import build
 from layerprune.structure.trace import trace
-from layerprune.train import reestimate_batch_norm_
+from layerprune.training.norms import reestimate_batch_norm_
 
 
 @pytest.fixture
@@ -90,3 +90,11 @@ def test_an_operator_that_onnx_lacks_is_named(images: Tensor, tmp_path: Path) ->
     with pytest.raises(ExportFailed, match="bessel_j0") as caught:
         export_onnx(_Unknown(), images[:2], tmp_path / "net.onnx")
     assert caught.value.code == "build_failed"
+
+
+@pytest.mark.parametrize("size", [2, 5, 14])
+def test_average_pooling_to_any_size_is_exported(size: int, tmp_path: Path) -> None:
+    model = nn.Sequential(nn.AdaptiveAvgPool2d((7, 3)), nn.Flatten(), nn.Linear(63, 5)).eval()
+    images = torch.randn(3, 3, size, size)
+    export_onnx(model, images[:2], tmp_path / "net.onnx")
+    check_onnx(tmp_path / "net.onnx", model, images)

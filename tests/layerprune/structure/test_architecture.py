@@ -56,6 +56,11 @@ def test_groups_and_input_size_count() -> None:
     assert hash_of(nn.Conv2d(3, 3, 1), size=8) != hash_of(nn.Conv2d(3, 3, 1), size=9)
 
 
+def test_what_acts_in_training_only_does_not_count() -> None:
+    dropping = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(0.3), nn.ReLU(), nn.Identity())
+    assert hash_of(dropping) == hash_of(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+
+
 def test_shared_weights_count() -> None:
     assert hash_of(Residual(shared=True)) != hash_of(Residual(shared=False))
 

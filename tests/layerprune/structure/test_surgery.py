@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from layerprune import models
 from layerprune.api.errors import BadInput
-from layerprune.structure.architecture import architecture_hash
+from layerprune.structure.architecture import architecture_hash, outline
 from layerprune.structure.layers import find_layers
 from layerprune.structure.macs import count_params
 from layerprune.structure.plan import Plan
@@ -140,3 +141,16 @@ def test_a_plan_for_another_network_names_the_first_difference_and_changes_nothi
         with pytest.raises(BadInput, match=word):
             apply_plan_(graph, plan, images)
     assert graph.code == code
+
+
+def test_an_outline_names_the_first_layer_that_differs() -> None:
+    images = torch.rand(1, 3, 16, 16)
+    graph = trace(models.build("cifar:resnet20", classes=10), images)
+    other = trace(models.build("cifar:resnet20", classes=10, args={"width": 8}), images)
+    plan = Plan("layer", "test", architecture_hash(other), remove=("layer1.0",), outline=outline(other))
+    with pytest.raises(
+        BadInput, match="place 1: conv1 Conv2d 8x3x3x3 -> 8x16x16 in the plan's network, conv1 Conv2d 16"
+    ):
+        apply_plan_(graph, plan, images)
+    assert Plan.from_dict(plan.to_dict()) == plan
+    assert plan.hash == replace(plan, outline=()).hash

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import operator
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from layerprune import models
 from layerprune.structure import macs
@@ -81,3 +84,78 @@ def test_a_wrong_input_shape_is_named(capfd: pytest.CaptureFixture[str]) -> None
         trace(models.build("cifar:resnet20", classes=10), torch.zeros(1, 1, 8, 8))
     assert caught.value.value == [1, 8, 8]
     assert capfd.readouterr() == ("", "")
+
+
+class Branching(nn.Module):
+    """Decides by sizes, as networks for several input sizes do; keeps an input size that it computed once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.offset: Tensor
+        self.register_buffer("offset", torch.zeros(1), persistent=False)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, *, scale: float = 1.0) -> Tensor:
+        if mask is not None:
+            x = x * mask
+        batch, _, height, width = x.shape
+        if self.offset.shape[0] != height:
+            self.offset = torch.ones(int(height))
+        x = self.conv(x)
+        if height % 4:
+            x = nn.functional.pad(x, (0, int(-width % 4), 0, int(-height % 4)))
+        for _ in range(height // 8):
+            x = x + 1
+        return x.reshape(batch, -1) * scale
+
+
+def test_control_flow_on_sizes_is_followed_as_for_the_example_at_any_batch() -> None:
+    model = Branching().eval()
+    for size in (6, 16):
+        graph = trace(model, torch.rand(1, 3, size, size))
+        images = torch.rand(5, 3, size, size)
+        assert torch.equal(graph(images), model(images))
+    assert sum(node.target is operator.add for node in graph.graph.nodes) == 2
+
+
+class Baking(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x.flatten(1)[place : place + 1] for place in range(x.shape[0])])
+
+
+class Reading(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) if x.max().item() > 0 else -x.flatten(1)
+
+
+class Pairing(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+class Splitting(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (Baking(), "depends on the number of images"),
+        (Reading(), "decides by the values of a tensor"),
+        (Pairing(), r"takes 2 inputs \(x, y\)"),
+        (Splitting(), "gives 2 outputs in a tuple"),
+    ],
+)
+def test_what_cannot_be_one_graph_is_refused_with_its_reason(model: nn.Module, words: str) -> None:
+    with pytest.raises(Untraceable, match=words) as caught:
+        trace(model, torch.rand(1, 3, 8, 8))
+    assert caught.value.remedy
+
+
+def test_what_acts_in_training_only_still_does() -> None:
+    model = nn.Sequential(nn.Flatten(), StochasticDepth(1.0, "row"), nn.Dropout(1.0))
+    graph = trace(model, torch.rand(1, 3, 4, 4))
+    images = torch.rand(2, 3, 4, 4)
+    assert not graph.train()(images).any()
+    assert torch.equal(graph.eval()(images), images.flatten(1))

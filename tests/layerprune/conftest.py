@@ -6,9 +6,9 @@ import pytest
 import torch
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    """Small networks spend more time handing work to threads than doing it."""
+    """Small networks spend more time handing work to threads than doing it; and scores depend on their number."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
