@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from layerprune.api.catalogue import CriterionInfo
-
-from .base import ScoringContext
+from .base import Criterion
 
 
-@dataclass(frozen=True)
-class Random:
+class Random(Criterion):
     """A uniform draw from [0, 1) for every layer and every filter, from the job's seed and the name alone.
 
     A layer gets a draw of its own, not the mean over its filters: means crowd around one half, the closer the wider the
     layer is, so narrow layers would be removed or kept first and the control would not be one.
     """
 
-    info: CriterionInfo
+    def layer_scores(self, others: Mapping[str, Mapping[str, float]]) -> dict[str, float]:  # noqa: ARG002
+        seed = self.context.seed
+        return {layer.name: float(_draw(seed, "layer", layer.name, 1)) for layer in self.context.layers}
 
-    def layer_scores(self, context: ScoringContext) -> dict[str, float]:
-        return {layer.name: float(_draw(context.seed, "layer", layer.name, 1)) for layer in context.layers}
-
-    def filter_scores(self, context: ScoringContext) -> dict[str, Tensor] | None:
-        return {
-            name: _draw(context.seed, "filter", name, module.out_channels)
-            for name, module in context.graph.named_modules()
-            if isinstance(module, nn.Conv2d)
-        }
+    def filter_scores(self) -> dict[str, Tensor] | None:
+        seed = self.context.seed
+        return {unit.name: _draw(seed, "filter", unit.name, len(unit.rows)) for unit in self.context.units}
 
 
 def _draw(seed: int, kind: str, name: str, count: int) -> Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from .base import FilterCriterion, ScoringContext, output_rows
+from .base import FilterCriterion
+from .units import Unit
 
 
 class WeightL1(FilterCriterion):
     """s_f = sum_i |w_f,i| over all weights of filter f (Li et al., ICLR 2017, section 3.1)."""
 
-    def score(self, name: str, module: nn.Module, context: ScoringContext) -> Tensor | None:  # noqa: ARG002
-        rows = output_rows(module)
-        return None if rows is None else rows.abs().sum(1)
+    def scores_of(self, unit: Unit) -> Tensor:
+        return unit.rows.abs().sum(1)
+
+    def full_score(self, unit: Unit) -> float:
+        return unit.rows.shape[1]

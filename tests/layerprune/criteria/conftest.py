@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from layerprune.criteria.base import ScoringContext
+from layerprune.criteria.base import LayerScore, ScoringContext
 from layerprune.structure.layers import Layer
 from layerprune.structure.trace import trace
 
@@ -16,7 +17,7 @@ Matrix = Sequence[Sequence[float]]
 
 
 class Chain(nn.Module):
-    """1x1 convolutions a, b, ... on two channels, each followed by a batch norm that changes nothing."""
+    """1x1 convolutions a, b, ... on two channels, each followed by a batch norm that changes nothing; then the mean."""
 
     def __init__(self, matrices: Sequence[Matrix], scales: Sequence[Sequence[float]] | None) -> None:
         super().__init__()
@@ -35,35 +36,34 @@ class Chain(nn.Module):
             x = self.get_submodule(name)(x)
             if f"{name}_norm" in dict(self.named_children()):
                 x = self.get_submodule(f"{name}_norm")(x)
-        return x
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    # Two threads that share a busy core wait for each other at every operation.
-    torch.set_num_threads(1)
+        return x.mean((2, 3))
 
 
 @pytest.fixture
 def chain() -> Callable[..., ScoringContext]:
-    """Make a context of a chain with one layer per convolution: `chain([matrix, ...], images=..., labels=...)`."""
+    """Make a context of a chain with one layer per convolution: `chain([matrix, ...], images=..., labels=...)`.
+
+    Images are N x 2, of one pixel, or N x 2 x H x W. The logits are the last layer's output, averaged over the pixels.
+    """
 
     def make(
         matrices: Sequence[Matrix],
         *,
         scales: Sequence[Sequence[float]] | None = None,
-        images: Matrix = ((1.0, 0.0),),
+        images: Any = ((1.0, 0.0),),
         labels: Sequence[int] = (0,),
         classes: int = 2,
         seed: int = 0,
+        layer_score: LayerScore = "mean",
     ) -> ScoringContext:
-        pixels = torch.tensor(images)[:, :, None, None]
+        pixels = torch.tensor(images)
+        pixels = pixels[:, :, None, None] if pixels.ndim == 2 else pixels
         graph = trace(Chain(matrices, scales).eval(), pixels[:1])
         layers, entry = [], "x"
         for name in "abcdefgh"[: len(matrices)]:
             nodes = (name,) if scales is None else (name, f"{name}_norm")
             layers.append(Layer(name, "conv", entry, nodes[-1], nodes, 4, 4, 0, True, None))
             entry = nodes[-1]
-        return ScoringContext(graph, layers, [(pixels, torch.tensor(labels))], classes, seed)
+        return ScoringContext(graph, layers, [(pixels, torch.tensor(labels))], classes, seed, layer_score)
 
     return make

@@ -8,13 +8,17 @@ import pytest
 import torch
 
 from layerprune.api.errors import BadInput
-from layerprune.criteria import get
 from layerprune.criteria.base import ScoringContext
 from layerprune.criteria.imprinting import embed
+from layerprune.criteria.observation import score_all
 
 Chain = Callable[..., ScoringContext]
 IDENTITY = [[1.0, 0.0], [0.0, 1.0]]
 TWO_OF_EACH = {"images": [[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 2.0]], "labels": [0, 0, 1, 1]}
+
+
+def _layers(name: str, context: ScoringContext) -> dict[str, float]:
+    return score_all([name], context).layers[name]
 
 
 @pytest.mark.parametrize(
@@ -26,35 +30,68 @@ TWO_OF_EACH = {"images": [[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 2.0]], "labe
     ],
 )
 def test_block_influence_is_one_minus_the_cosine(chain: Chain, matrix: list[list[float]], influence: float) -> None:
-    assert get("block_influence").layer_scores(chain([matrix]))["a"] == pytest.approx(influence)
+    assert _layers("block_influence", chain([matrix]))["a"] == pytest.approx(influence)
 
 
 def test_block_influence_averages_over_images(chain: Chain) -> None:
     # (1, 0) stays, (0, 1) becomes zero: cosines 1 and 0.
     context = chain([[[1.0, 0.0], [0.0, 0.0]]], images=[[1.0, 0.0], [0.0, 1.0]], labels=[0, 1])
-    assert get("block_influence").layer_scores(context)["a"] == pytest.approx(0.5)
+    assert _layers("block_influence", context)["a"] == pytest.approx(0.5)
 
 
 def test_block_influence_takes_two_zero_values_as_parallel(chain: Chain) -> None:
     context = chain([IDENTITY], images=[[0.0, 0.0]])
-    assert get("block_influence").layer_scores(context)["a"] == 0.0
+    assert _layers("block_influence", context)["a"] == 0.0
 
 
 def test_imprinting_gives_the_first_layer_its_whole_accuracy(chain: Chain) -> None:
     # The classes lie on different axes, so nearest class mean is right on every image.
-    assert get("imprinting").layer_scores(chain([IDENTITY], **TWO_OF_EACH)) == {"a": 1.0}
+    assert _layers("imprinting", chain([IDENTITY], **TWO_OF_EACH)) == {"a": 1.0}
 
 
 def test_imprinting_is_the_rise_from_a_layers_input_to_its_output(chain: Chain) -> None:
     # The second layer sends both classes to one axis: every answer is class 0, right for half of the images.
     context = chain([IDENTITY, [[1.0, 1.0], [0.0, 0.0]], IDENTITY], **TWO_OF_EACH)
-    assert get("imprinting").layer_scores(context) == {"a": 1.0, "b": -0.5, "c": 0.0}
+    assert _layers("imprinting", context) == {"a": 1.0, "b": -0.5, "c": 0.0}
 
 
 def test_imprinting_needs_two_images_of_every_class(chain: Chain) -> None:
     context = chain([IDENTITY], images=[[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]], labels=[0, 0, 1])
     with pytest.raises(BadInput, match=r"class 1 has 1 \(3 images for 2 classes\)"):
-        get("imprinting").layer_scores(context)
+        _layers("imprinting", context)
+
+
+def test_imprinting_says_when_there_are_fewer_images_than_classes(chain: Chain) -> None:
+    context = chain([IDENTITY], images=[[1.0, 0.0]], labels=[0], classes=3)
+    with pytest.raises(
+        BadInput, match=r"2 calibration images of every class; class 0 has 1 \(1 images for 3 classes\)"
+    ):
+        _layers("imprinting", context)
+
+
+def test_embeddings_of_maps_with_channels_last_are_those_of_maps_with_channels_first() -> None:
+    maps = torch.randn(2, 96, 7, 7, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(embed(maps.movedim(1, -1), channels_last=True), embed(maps))
+
+
+def test_feature_map_rank_counts_independent_rows_per_filter(chain: Chain) -> None:
+    # The rows of the first channel are independent, the second's are multiples of each other.
+    context = chain([IDENTITY], images=[[[[1.0, 0.0], [0.0, 1.0]], [[1.0, 2.0], [2.0, 4.0]]]])
+    scores = score_all(["feature_map_rank"], context)
+    assert scores.filters["feature_map_rank"]["a"].tolist() == [2.0, 1.0]
+    assert scores.layers["feature_map_rank"] == {"a": 1.5}
+
+
+def test_feature_map_rank_normalised_is_relative_to_full_rank(chain: Chain) -> None:
+    maps = [[[[1.0, 0.0], [0.0, 1.0]], [[1.0, 2.0], [2.0, 4.0]]]]
+    context = chain([IDENTITY], images=maps, layer_score="normalised")
+    assert score_all(["feature_map_rank"], context).layers["feature_map_rank"] == {"a": 0.75}
+
+
+def test_feature_map_rank_averages_over_images(chain: Chain) -> None:
+    full, flat, none = [[1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]
+    context = chain([IDENTITY], images=[[full, none], [flat, none]], labels=[0, 1])
+    assert score_all(["feature_map_rank"], context).filters["feature_map_rank"]["a"].tolist() == [1.5, 0.0]
 
 
 @pytest.mark.parametrize(
