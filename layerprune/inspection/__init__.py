@@ -1,0 +1,1 @@
+"""What an uploaded file is, found out without loading it: needs neither torch nor a runtime."""
