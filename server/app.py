@@ -31,8 +31,8 @@ from .jobs import outcome
 from .leaderboard import endpoints as leaderboard
 from .notify import Notifier
 from .strict import refuse_unknown_query, refuse_unstorable
+from .tasks import checkpoints, leases
 from .tasks import endpoints as tasks
-from .tasks import leases
 from .web import endpoints as web
 from .workers import endpoints as workers
 
@@ -113,8 +113,10 @@ async def _reap_forever(app: FastAPI) -> None:
 
 
 def reap(app: FastAPI) -> None:
-    """End the leases that ran out and the jobs that waited too long; safe at any time, in any process."""
+    """End the leases that ran out and the jobs that waited too long, and tidy up; safe at any time, in any process."""
     with session_scope(app) as session:
         leases.expire_leases(make_context(app, session))
     with session_scope(app) as session:
         outcome.expire(make_context(app, session))
+    with session_scope(app) as session:
+        checkpoints.drop_ended(make_context(app, session))

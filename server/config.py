@@ -22,7 +22,10 @@ class Settings(BaseSettings):
     database_url: str | None = Field(default=None, description="default: SQLite in the data folder")
     max_json_bytes: int = 1 << 20
     max_result_bytes: int = 64 << 20
-    max_artifact_bytes: int = 1 << 30
+    max_artifact_bytes: int = Field(default=16 << 30, description="of any file, of workers too")
+    max_onnx_bytes: int = Field(default=1 << 30, description="of an uploaded network")
+    max_weights_bytes: int = Field(default=4 << 30, description="of uploaded weights")
+    max_data_bytes: int = Field(default=16 << 30, description="of uploaded images")
     max_trainings: int = Field(default=200, description="per job")
     lease_s: Annotated[float, Field(gt=0)] = 90
     heartbeat_s: Annotated[float, Field(gt=0)] = 20

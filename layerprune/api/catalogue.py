@@ -39,6 +39,13 @@ class CriterionInfo(Wire):
     needs_data: bool
     has_filter_form: bool
     is_control: bool = False
+    needs_gradients: bool = False
+    needs_batch_norm: bool = False
+    costs_add_up: bool = Field(
+        default=False,
+        description="removing filters costs the sum of their scores, in whichever layers they are, and removing a layer"
+        " the sum over its filters: what budgets over layers and channels together are made of",
+    )
 
 
 class BackendInfo(Wire):
@@ -58,3 +65,7 @@ class Catalogue(Wire):
     datasets: list[DatasetInfo] = []
     criteria: list[CriterionInfo] = []
     backends: list[BackendInfo] = []
+    data_roots: list[str] = Field(
+        default=[], description="folders below which a job may name data by path; absolute, resolved"
+    )
+    imports_onnx: bool = Field(default=False, description="whether an uploaded ONNX file can be made trainable here")

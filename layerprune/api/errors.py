@@ -15,10 +15,14 @@ LayerPruneError
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from typing import Any
 
 from .wire import Wire
+
+_READABLE = 30
+"""More names than this are not listed in a message."""
 
 
 class ErrorBody(Wire):
@@ -84,15 +88,23 @@ class UnknownName(BadInput):
     code = "unknown_name"
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, field: str | None = None) -> None:
-        names = sorted(known)
-        shown = ", ".join(names) if names else f"there is no {kind} yet"
         super().__init__(
-            f"unknown {kind} {name!r}; known: {shown}",
+            f"unknown {kind} {name!r}; {_known(kind, name, sorted(known))}",
             field=field,
             value=name,
             remedy=f"Use one of the known names, or start a worker that offers {kind} {name!r}.",
             code=f"unknown_{kind.replace(' ', '_')}",
         )
+
+
+def _known(kind: str, name: str, names: list[str]) -> str:
+    """The known names, or the nearest of them where there are too many to read."""
+    if not names:
+        return f"known: there is no {kind} yet"
+    if len(names) <= _READABLE:
+        return f"known: {', '.join(names)}"
+    near = difflib.get_close_matches(name, names, n=8, cutoff=0.0)
+    return f"known: {len(names)}, of which the nearest are {', '.join(near)}"
 
 
 class NotAuthenticated(LayerPruneError):

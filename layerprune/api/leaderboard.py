@@ -1,4 +1,4 @@
-"""Rows of the leaderboard, and the comparison of a job's families."""
+"""Rows of the leaderboard, and a variant with all that is known of it."""
 
 from __future__ import annotations
 
@@ -109,78 +109,3 @@ class VariantView(Wire):
     preprocess_file: Digest
     measurements: list[LeaderboardRow]
     created_at: int
-
-
-class Contender(Wire):
-    """The variant that stands for its family at one target, chosen by validation accuracy."""
-
-    variant: str
-    label: str
-    family: Family
-    criteria: list[str]
-    ratio: Ratio
-    p50_ns: int
-    accuracy: Accuracy
-    validation: Proportion
-    tries: int = Field(description="how many trained variants of the family it was the best of")
-
-
-class Duel(Wire):
-    """Two contenders at one target: accuracy at equal measured latency, or who is faster and no less accurate."""
-
-    first: Contender
-    second: Contender
-    accuracy_difference: float = Field(description="first minus second, as a fraction")
-    ci_low: float
-    ci_high: float
-    latency_ratio: Ratio = Field(description="first to second")
-    equally_fast: bool = Field(description="the latency ratio's interval lies in [0.97, 1.03]")
-    verdict: Literal["first", "second", "tied", "first_faster", "second_faster", "not_comparable"] = Field(
-        description="first, second: more accurate and no slower; *_faster: faster, with no difference in accuracy shown"
-    )
-    sentence: str
-    against_best_filter: bool = Field(
-        default=False, description="the second is the better filter family here, by validation accuracy"
-    )
-
-
-class TargetComparison(Wire):
-    target: str
-    target_ratio: float | None
-    contenders: list[Contender]
-    duels: list[Duel]
-    missing: dict[str, str] = Field(default={}, description="family -> why it has no variant here")
-
-
-class FamilyReach(Wire):
-    family: Family
-    lowest_ratio: float | None = Field(description="lowest swept or measured latency, as a ratio of the base's")
-    stopped_by: str
-
-
-class DeviceComparison(Wire):
-    device: str
-    runtime: str
-    precision: str
-    batch_size: int
-    threads: int
-    comparable_key: Digest
-    base_p50_ns: int
-    base_accuracy: Accuracy
-    targets: list[TargetComparison]
-    reach: list[FamilyReach]
-    summary: str
-    control: list[str] = Field(
-        default=[], description="for each family and criterion: does it do better than random? Empty without random"
-    )
-
-
-class Comparison(Wire):
-    """Per device and condition: which family wins where, with intervals, in numbers and in words."""
-
-    job: str
-    model: str
-    dataset: str
-    complete: bool
-    devices: list[DeviceComparison]
-    notes: list[str] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -73,3 +75,9 @@ class RivalSpec(Wire):
     name: str = Field(examples=["torchvision:mobilenet_v2", "cifar:mobilenet_v2"])
     weights: Digest | None = Field(default=None, description="uploaded safetensors to start from")
     args: dict[str, int | float | str | bool] = {}
+
+
+def rival_hash(rival: RivalSpec) -> str:
+    """SHA-256 over a rival's canonical JSON: what its trainings go by, as others go by their plan's hash."""
+    content = json.dumps(rival.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()

@@ -58,7 +58,7 @@ class FilterOptions(Wire):
     """How filters may be cut."""
 
     alignments: list[Annotated[int, Field(ge=1, le=256)]] = Field(
-        default=[1, 8, 16],
+        default=[1, 8, 16, 32],
         min_length=1,
         description="kept channels are multiples of this; 1 is unaligned",
     )
@@ -79,7 +79,7 @@ class LayerOptions(Wire):
 
 
 class PruningSpec(Wire):
-    methods: list[Method] = Field(default=["layer", "filter"], min_length=1)
+    methods: list[Method] = Field(default=["layer", "filter", "hybrid"], min_length=1)
     criteria: list[str] = Field(default=["weight_l1", "imprinting", "random"], min_length=1)
     targets: AnyTargets | None = Field(default=None, description="latency budgets; default: ratios 0.8, 0.65 and 0.5")
     amounts: list[Annotated[float, Field(gt=0, lt=1)]] | None = Field(

@@ -1,4 +1,4 @@
-"""What a task asks for and what its result says, one payload and one result per kind.
+"""What a task asks for and what its result says, one payload and one result per kind; what measures is in `timings`.
 
 An *artifact* in a payload or result is a SHA-256 digest; the agent downloads the inputs into the task's folder before
 the task starts, and uploads the files that it names afterwards, so that the code of a task never talks to the server.
@@ -12,26 +12,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from .dataset import DatasetSpec
-from .jobs import Budget
 from .network import ModelSpec, Preprocess, RivalSpec
 from .pruning import Family, Method, PruningSpec
+from .timings import Condition as Condition
+from .timings import MeasuredGroup as MeasuredGroup
+from .timings import MeasureInput as MeasureInput
+from .timings import MeasurePayload as MeasurePayload
+from .timings import MeasureResult as MeasureResult
+from .timings import SessionAccuracy as SessionAccuracy
+from .timings import SessionSamples as SessionSamples
+from .timings import SweepPayload as SweepPayload
+from .timings import SweepResult as SweepResult
 from .training import TrainingSpec
-from .wire import Count, Nanoseconds, Proportion, Wire
-
-Artifact = Annotated[str, Field(min_length=1, max_length=255)]
-"""A digest on the wire; a relative path while the result is still in the task's folder."""
-Role = Literal["base", "aa", "variant"]
-
-
-class Condition(Wire):
-    """What the server asks a device to hold fixed while it measures."""
-
-    backend: str = "onnxruntime"
-    precision: str = "fp32"
-    batch_size: Annotated[int, Field(ge=1)] = 1
-    threads: Annotated[int, Field(ge=1)] = 1
-    budget: Budget = "quick"
-
+from .wire import Artifact as Artifact
+from .wire import Count, Proportion, Wire
 
 # --- score ---------------------------------------------------------------------------------------------------------
 
@@ -44,6 +38,7 @@ class ScorePayload(Wire):
     pruning: PruningSpec
     training: TrainingSpec
     seed: int
+    resume: Artifact | None = Field(default=None, description="a checkpoint that an earlier attempt left")
 
 
 class Candidate(Wire):
@@ -145,6 +140,9 @@ class TrainedNetwork(Wire):
     validation: Accuracies
     test: Accuracies
     curve: list[EpochRecord]
+    recipe: dict[str, Any] = Field(
+        default={}, description="how it was trained, as far as that was decided here: see layerprune.training.recipe"
+    )
     seconds: dict[str, float] = Field(default={}, description="training, exporting, evaluating")
 
 
@@ -162,42 +160,6 @@ class ScoreResult(Wire):
     filter_scores: Artifact | None = Field(default=None, description="safetensors, 'CRITERION/MODULE' -> (C_out,)")
     epoch_seconds: float | None = Field(default=None, description="what one epoch of the base's training took")
     notes: list[str] = []
-    seconds: dict[str, float] = {}
-
-
-# --- sweep ---------------------------------------------------------------------------------------------------------
-
-
-class SweepPayload(Wire):
-    """Time untrained architectures against the base (measure role)."""
-
-    condition: Condition
-    base: Artifact
-    architectures: dict[str, Artifact] = Field(description="architecture hash -> ONNX")
-    input_shape: list[int] = Field(description="C, H, W")
-    seed: int
-
-
-class SessionSamples(Wire):
-    """What was timed for one session, all processes together."""
-
-    session: str = Field(description="variant id, architecture hash, 'base' or 'aa'")
-    samples: Artifact = Field(description="ordered raw samples, see layerprune.samples")
-    n_samples: Annotated[int, Field(ge=1)]
-    p50_ns: Nanoseconds
-
-
-class MeasuredGroup(Wire):
-    """Sessions that were loaded together and timed interleaved, base and A/A control among them."""
-
-    sessions: list[SessionSamples] = Field(min_length=2)
-    flags: list[str] = []
-    observed: dict[str, Any] = {}
-
-
-class SweepResult(Wire):
-    groups: list[MeasuredGroup]
-    conditions: dict[str, Any] = Field(description="the key part: everything that must be equal to compare")
     seconds: dict[str, float] = {}
 
 
@@ -277,6 +239,7 @@ class TrialPayload(Wire):
     base_weights: Artifact
     plans: list[TrialPlan]
     epochs: Annotated[int, Field(ge=0)]
+    recipe: dict[str, Any] = Field(default={}, description="the base's")
     seed: int
 
 
@@ -304,47 +267,12 @@ class BuildPayload(Wire):
     plan_hash: str = Field(description="of the plan; of the rival's specification")
     training_seed: int
     seed: int
+    recipe: dict[str, Any] = Field(
+        default={}, description="the base's: what was decided once holds for the whole job, so that seeds repeat"
+    )
     resume: Artifact | None = Field(default=None, description="a checkpoint that an earlier attempt left")
 
 
 class BuildResult(Wire):
     network: TrainedNetwork
     notes: list[str] = []
-
-
-# --- measure -------------------------------------------------------------------------------------------------------
-
-
-class MeasureInput(Wire):
-    variant: str
-    onnx: Artifact
-    reference_outputs: Artifact
-
-
-class MeasurePayload(Wire):
-    """Time the base, the base again (A/A) and the variants; evaluate each timed session (measure role)."""
-
-    condition: Condition
-    base: MeasureInput
-    variants: list[MeasureInput]
-    evaluation_pack: Artifact
-    preprocess: Preprocess
-    seed: int
-
-
-class SessionAccuracy(Wire):
-    """Accuracy of the very session that was timed, on the evaluation pack."""
-
-    session: str
-    correct: Count
-    n: Annotated[int, Field(ge=1)]
-    outcomes: str = Field(description="base64, one bit per image in stored order, most significant bit first")
-    max_relative_difference: float = Field(ge=0, description="to the builder's reference outputs")
-    agrees: bool
-
-
-class MeasureResult(Wire):
-    groups: list[MeasuredGroup]
-    accuracies: list[SessionAccuracy]
-    conditions: dict[str, Any]
-    seconds: dict[str, float] = {}

@@ -31,9 +31,12 @@ class TrainingSpec(Wire):
     schedule: Schedule = Schedule()
     batch_size: Annotated[int, Field(ge=2, le=4096)] = 64
     learning_rate: Annotated[float, Field(gt=0, le=10)] | None = Field(
-        default=None, description="default: 0.05 from scratch and after it; lower where weights or an ONNX file came in"
+        default=None,
+        description="default: 0.05 with batch norm and from scratch; lower without it, or where weights came in",
     )
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
+    weight_decay: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="default: 5e-4; 0.05 for networks with layer norm, which AdamW trains"
+    )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,

@@ -16,6 +16,8 @@ Digest = Annotated[
         description="SHA-256 of the content, in lower-case hex",
     ),
 ]
+Artifact = Annotated[str, Field(min_length=1, max_length=255)]
+"""A digest on the wire; a relative path while the result is still in the task's folder (see `tasks`)."""
 Nanoseconds = Annotated[int, Field(ge=1, le=10**15)]
 Count = Annotated[int, Field(ge=0, le=2**62)]
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from .catalogue import Catalogue, Role
 from .jobs import Progress, Reason, TaskKind
-from .wire import PROTOCOL_VERSION, Wire
+from .wire import PROTOCOL_VERSION, Digest, Wire
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -82,6 +82,9 @@ class ClaimedTask(Wire):
 class Heartbeat(Wire):
     attempt_no: int
     progress: Progress | None = None
+    checkpoint: Digest | None = Field(
+        default=None, description="the state of a training, uploaded, with which the next attempt could go on"
+    )
 
 
 class Control(Wire):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import delete, event, select
 from sqlalchemy.orm import Session
 
 from layerprune.api.errors import BadInput, NotAllowed, NotFound
 from server.auth import Principal
+from server.context import StageContext
 from server.db import insert_missing
-from server.models import Artifact, ArtifactRef, Attempt, Task
+from server.models import Artifact, ArtifactRef, Attempt, Task, Upload
 
 UPLOADED = "upload"
 
@@ -19,9 +20,7 @@ def reference(session: Session, project_id: int, digest: str, kind: str, *, now:
     Raises BadInput unless somebody of the project has uploaded it: otherwise a made-up result could reach another
     project's content.
     """
-    first = session.scalar(
-        select(ArtifactRef).where(ArtifactRef.project_id == project_id, ArtifactRef.sha256 == digest).limit(1)
-    )
+    first = _first_reference(session, project_id, digest)
     if first is None:
         raise BadInput(
             f"the artifact {digest} was not uploaded",
@@ -32,6 +31,28 @@ def reference(session: Session, project_id: int, digest: str, kind: str, *, now:
     created_at = first.created_at if now is None else now
     values = {"project_id": project_id, "sha256": digest, "kind": kind, "created_at": created_at}
     insert_missing(session, ArtifactRef, values)
+
+
+def is_known(session: Session, project_id: int, digest: str) -> bool:
+    """Tell whether somebody of the project has uploaded an artifact."""
+    return _first_reference(session, project_id, digest) is not None
+
+
+def forget(ctx: StageContext, project_id: int, digest: str) -> None:
+    """Delete content that was only passing through, such as a checkpoint, unless something keeps it.
+
+    The file goes once the transaction has been committed.
+    """
+    session = ctx.session
+    kept = select(ArtifactRef.id).where(ArtifactRef.sha256 == digest, ArtifactRef.kind != UPLOADED)
+    foreign = select(ArtifactRef.id).where(ArtifactRef.sha256 == digest, ArtifactRef.project_id != project_id)
+    by_users = select(Upload.id).where(Upload.sha256 == digest)
+    resumed = select(Attempt.id).where(Attempt.checkpoint == digest)
+    if any(session.scalar(one.limit(1)) is not None for one in (kept, foreign, by_users, resumed)):
+        return
+    session.execute(delete(ArtifactRef).where(ArtifactRef.sha256 == digest))
+    session.execute(delete(Artifact).where(Artifact.sha256 == digest))
+    event.listen(session, "after_commit", lambda _: ctx.store.remove(digest), once=True)
 
 
 def note_upload(session: Session, project_id: int, digest: str, size_bytes: int, *, now: int) -> bool:
@@ -70,6 +91,12 @@ def get(session: Session, principal: Principal, digest: str, *, now: int, for_up
     if artifact is None:
         raise NotFound(f"there is no artifact {digest}, or not for this token", field="digest", value=digest)
     return artifact
+
+
+def _first_reference(session: Session, project_id: int, digest: str) -> ArtifactRef | None:
+    return session.scalar(
+        select(ArtifactRef).where(ArtifactRef.project_id == project_id, ArtifactRef.sha256 == digest).limit(1)
+    )
 
 
 def _live_inputs(session: Session, principal: Principal, *, now: int) -> list[list[str]]:

@@ -41,6 +41,10 @@ class LocalStore:
         except FileNotFoundError as error:
             raise NotFound(f"there is no artifact {digest}", value=digest) from error
 
+    def remove(self, digest: str) -> None:
+        """Delete content; it may be gone already."""
+        self.path(digest).unlink(missing_ok=True)
+
     def receive(self, digest: str) -> Incoming:
         """Begin to store content; see `Incoming`."""
         return Incoming(self.path(digest), digest)

@@ -13,7 +13,7 @@ from server.context import ContextDep, StageContext, make_context
 from server.db import ReadSessionDep, session_scope
 from server.notify import long_poll
 
-from . import outcome, service
+from . import inputs, outcome, service
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 JobId = Annotated[str, Path(max_length=64)]
@@ -33,11 +33,16 @@ ReadContextDep = Annotated[StageContext, Depends(get_read_context, scope="functi
 
 @router.post("/jobs", status_code=201)
 def create_job(
-    request: JobRequest, ctx: ContextDep, principal: UserDep, idempotency_key: IdempotencyKey = None
+    request: JobRequest, http: Request, principal: UserDep, idempotency_key: IdempotencyKey = None
 ) -> JobView:
     """Submit a pruning job; the answer says how many trainings and about how many minutes it will be."""
-    job = service.submit(ctx, principal.project_id, request, idempotency_key=idempotency_key)
-    return service.view(ctx, job)
+    state = http.app.state
+    with state.read_sessions() as session:
+        inputs.inspect(session, state.store, state.settings, principal.project_id, request)
+    with session_scope(http.app) as session:
+        ctx = make_context(http.app, session)
+        job = service.submit(ctx, principal.project_id, request, idempotency_key=idempotency_key)
+        return service.view(ctx, job)
 
 
 @router.get("/jobs")

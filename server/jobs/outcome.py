@@ -72,10 +72,15 @@ def _unmeasured(session: Session, job: Job, device: Device) -> list[str]:
         .where(Measurement.job_id == job.id, Measurement.device_id == device.id, Measurement.verdict != "invalid")
         .distinct()
     )
+    method_of = {"filter_aligned": "filter"}
     measured = {
-        "base" if role != "variant" else "layer" if family == "layer" else "filter"
-        for role, family in session.execute(rows)
+        "base" if role != "variant" else method_of.get(family, family) for role, family in session.execute(rows)
     }
     methods = select(Candidate.method).where(Candidate.job_id == job.id, Candidate.selected).distinct()
-    names = {"base": "base", "layer": "layer-pruned variant", "filter": "filter-pruned variant"}
+    names = {
+        "base": "base",
+        "layer": "layer-pruned variant",
+        "filter": "filter-pruned variant",
+        "hybrid": "hybrid variant",
+    }
     return [names[what] for what in ("base", *sorted(session.scalars(methods))) if what not in measured]

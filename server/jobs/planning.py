@@ -2,78 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from statistics import median
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import select as sql_select
 from sqlalchemy.orm import Session
 
 from layerprune.api.jobs import JobRequest
-from layerprune.api.pruning import Target
-from layerprune.api.tasks import Reach, SweepPayload
-from server.models import Candidate, Job, SweepPoint, Task
+from layerprune.api.tasks import Reach
+from server.models import Candidate, Job, Variant
 
-from .estimate import max_plans
+from . import places
+from .places import place as place
 from .select import FAMILY_NAMES, Point, Selection, Sweep, select, select_amounts
 
-
-@dataclass(frozen=True)
-class Placed:
-    """A target on one device: its ratio to the base there, or why it makes no sense there."""
-
-    ratio: float | None
-    note: str | None = None
+NAMED = 8
+"""Plans that one note names; the others are counted."""
 
 
-@dataclass
-class _Swept:
-    sweeps: list[Sweep] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-def choose(session: Session, job: Job, *, max_trainings: int) -> Selection:
-    """Choose the plans to train from everything that was swept, or from the amounts that the job names."""
+def choose(session: Session, job: Job) -> Selection:
+    """Choose the plans worth training from everything that was swept, or from the amounts that the job names."""
     request = JobRequest.model_validate(job.request)
     candidates = session.scalars(sql_select(Candidate).where(Candidate.job_id == job.id).order_by(Candidate.id)).all()
-    limit = max_plans(request, max_trainings)
+    useful, notes = _useful(session, job, candidates)
+    criteria = criteria_of(request, useful)
     if request.pruning.amounts:
-        points = [_point(candidate, 1.0) for candidate in candidates]
-        return select_amounts(points, request.pruning.amounts, criteria=request.pruning.criteria, max_plans=limit)
-    swept = _swept(session, job, request, candidates)
-    found = select(
-        swept.sweeps,
-        criteria=request.pruning.criteria,
-        max_plans=limit,
-        stopped_by={reach.family: reach.stopped_by for reach in reaches(job)},
-    )
-    return Selection(found.picks, [*swept.notes, *found.notes])
+        found = select_amounts([_point(c, 1.0) for c in useful], request.pruning.amounts, criteria=criteria)
+        return Selection(found.picks, [*notes, *found.notes])
+    sweeps = []
+    for where in places.swept(session, job):
+        points = [_point(c, where.ratios[c.architecture]) for c in useful if c.architecture in where.ratios]
+        sweeps.append(Sweep(where.device.name, points, where.targets))
+        notes += [*where.notes, *_slower_than_the_base(where, useful)]
+    found = select(sweeps, criteria=criteria, stopped_by={reach.family: reach.stopped_by for reach in reaches(job)})
+    return Selection(found.picks, [*notes, *found.notes])
 
 
-def place(target: Target, *, device: str, batch_size: int, precision: str, base_p50_ns: int) -> Placed | None:
-    """Express a target as a ratio to the base on one device; None if the target is meant for another."""
-    if not applies(target, device=device, batch_size=batch_size, precision=precision):
-        return None
-    if target.ratio is not None:
-        return Placed(target.ratio)
-    assert target.latency_ms is not None
-    ratio = target.latency_ms * 1e6 / base_p50_ns
-    if ratio < 1:
-        return Placed(ratio)
-    return Placed(
-        None,
-        f"{device}: the base takes {base_p50_ns / 1e6:.3g} ms already, a target of {target.latency_ms:.3g} ms "
-        "leaves nothing to prune",
-    )
-
-
-def applies(target: Target, *, device: str, batch_size: int, precision: str) -> bool:
-    """Whether a target is meant for this device and condition."""
-    return (
-        target.device in (None, device)
-        and target.batch_size in (None, batch_size)
-        and target.precision in (None, precision)
-    )
+def criteria_of(request: JobRequest, candidates: Iterable[Candidate]) -> list[str]:
+    """The criteria in the request's order, then those that searches brought in by themselves."""
+    asked = list(request.pruning.criteria)
+    return asked + sorted({candidate.criterion for candidate in candidates} - set(asked))
 
 
 def reaches(job: Job) -> list[Reach]:
@@ -89,36 +57,38 @@ def what_is_reachable(job: Job) -> str:
     )
 
 
-def _swept(session: Session, job: Job, request: JobRequest, candidates: Sequence[Candidate]) -> _Swept:
-    swept = _Swept()
-    tasks = session.scalars(sql_select(Task).where(Task.job_id == job.id, Task.kind == "sweep").order_by(Task.id)).all()
-    for task in tasks:
-        rows = session.scalars(sql_select(SweepPoint).where(SweepPoint.task_id == task.id)).all()
-        if not rows or task.device is None:
-            continue
-        condition = SweepPayload.model_validate(task.payload).condition
-        base_p50_ns = round(median(row.base_p50_ns for row in rows))
-        # A sweep is short, and noise only ever adds time: the tenth percentiles are the steadier guide.
-        ratios = {row.architecture: row.low_ratio for row in rows}
-        placed = [
-            place(
-                target,
-                device=task.device.name,
-                batch_size=condition.batch_size,
-                precision=condition.precision,
-                base_p50_ns=base_p50_ns,
-            )
-            for target in request.pruning.target_list()
-        ]
-        swept.notes += [p.note for p in placed if p and p.note]
-        swept.sweeps.append(
-            Sweep(
-                where=task.device.name,
-                points=[_point(c, ratios[c.architecture]) for c in candidates if c.architecture in ratios],
-                targets=[p.ratio for p in placed if p and p.ratio is not None],
-            )
-        )
-    return swept
+def _useful(session: Session, job: Job, candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
+    """Leave out plans that remove nothing, and say which."""
+    base = session.scalars(sql_select(Variant).where(Variant.job_id == job.id, Variant.family == "base")).one()
+    useless = [c for c in candidates if c.architecture == base.architecture]
+    useful = [c for c in candidates if c.architecture != base.architecture]
+    return useful, [f"removes nothing and is left out: {_named(useless)}"] if useless else []
+
+
+def _slower_than_the_base(where: places.Place, candidates: Sequence[Candidate]) -> list[str]:
+    by_family: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        if where.ratios.get(candidate.architecture, 0.0) >= 1:
+            by_family[candidate.family].append(candidate)
+    return [
+        f"{where.device.name}: {FAMILY_NAMES[family]} is not faster than the base, though it removes MACs, in "
+        + ", ".join(f"{c.label} ({where.ratios[c.architecture]:.3g})" for c in _distinct(found)[:NAMED])
+        + _and_more(len(_distinct(found)))
+        for family, found in by_family.items()
+    ]
+
+
+def _named(candidates: Sequence[Candidate]) -> str:
+    distinct = _distinct(candidates)
+    return ", ".join(c.label for c in distinct[:NAMED]) + _and_more(len(distinct))
+
+
+def _and_more(count: int) -> str:
+    return f" and {count - NAMED} more" if count > NAMED else ""
+
+
+def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return list({candidate.plan_hash: candidate for candidate in candidates}.values())
 
 
 def _point(candidate: Candidate, ratio: float) -> Point:

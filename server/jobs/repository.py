@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
+from typing import get_args
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from layerprune.api.jobs import TaskKind
 from server.models import Attempt, Event, Job, Task
 
 from .estimate import RULE_OF_THUMB, SESSIONS_PER_GROUP, Pace
 
+KINDS = get_args(TaskKind)
 HISTORY = 50
 """Attempts per kind that the pace is taken from, the latest first."""
 
@@ -50,12 +53,18 @@ def list_events(session: Session, job: Job, *, after: int, limit: int) -> Sequen
 
 def pace(session: Session, project_id: int, model: str, dataset: str) -> Pace:
     """How long each step took in earlier jobs with this model and data set, or a rule of thumb."""
-    taken = {kind: _taken(session, project_id, model, dataset, kind) for kind in ("score", "sweep", "build", "measure")}
+    taken = {kind: _taken(session, project_id, model, dataset, kind) for kind in KINDS}
     if not taken["score"] or not taken["build"]:
         return RULE_OF_THUMB
     return Pace(
         score_s=median(seconds for seconds, _ in taken["score"]),
-        sweep_s=median([seconds for seconds, _ in taken["sweep"]] or [RULE_OF_THUMB.sweep_s]),
+        sweep_s=median(
+            [seconds for seconds, task in taken["sweep"] if not task.payload.get("round")] or [RULE_OF_THUMB.sweep_s]
+        ),
+        search_s=median([seconds for seconds, _ in taken["search"]] or [0.0]),
+        trial_s=median(
+            [seconds / len(task.payload["plans"]) for seconds, task in taken["trial"]] or [RULE_OF_THUMB.trial_s]
+        ),
         build_s=median(seconds / task.payload["training"]["epochs"] for seconds, task in taken["build"]),
         measure_s=median(
             [

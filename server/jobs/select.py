@@ -32,8 +32,8 @@ EQUALLY_FAST = 0.03
 """Two plans are equally fast if neither takes more than this fraction longer than the other."""
 ALIKE = 0.01
 """A sweep is too short to tell ratios apart that differ by less than this fraction."""
-FAMILIES: tuple[Family, ...] = ("layer", "filter", "filter_aligned")
-"""Families in the order in which they choose."""
+FAMILIES: tuple[Family, ...] = ("layer", "hybrid", "filter", "filter_aligned")
+"""Families in the order in which they choose: the coarsest steps first, then the family that contains them."""
 _HIT, _FAST, _SLOW = range(3)
 
 
@@ -61,11 +61,22 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Use:
+    """What a plan is good for: it stands for a family at one target of one sweep; `tier` is hit, fast or slow side."""
+
+    tier: int
+    sweep_no: int
+    target_no: int
+    family: Family
+
+
+@dataclass(frozen=True)
 class Pick:
-    """A plan to train."""
+    """A plan to train, with every use that was wished for."""
 
     plan_hash: str
     family: Family
+    uses: tuple[Use, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,10 +102,10 @@ def select(
     sweeps: Sequence[Sweep],
     *,
     criteria: Sequence[str],
-    max_plans: int,
+    max_plans: int | None = None,
     stopped_by: dict[str, str],
 ) -> Selection:
-    """Choose at most `max_plans` distinct plans, as evenly over the families as they have plans to offer.
+    """Choose distinct plans, at most `max_plans`, as evenly over the families as they have plans to offer.
 
     `criteria` gives their order in the request; `stopped_by` says per family what limits it on this network.
     """
@@ -120,7 +131,7 @@ def select(
 
 
 def select_amounts(
-    points: Sequence[Point], amounts: Sequence[float], *, criteria: Sequence[str], max_plans: int
+    points: Sequence[Point], amounts: Sequence[float], *, criteria: Sequence[str], max_plans: int | None = None
 ) -> Selection:
     """Choose per amount and cell, alignment and scope the plan that removes nearest to it; no latency is involved."""
     wishes: dict[Family, list[_Wish]] = {}
@@ -204,20 +215,25 @@ def _unreached(family: Family, target: float, sweep: Sweep, stopped_by: str | No
     )
 
 
-def _share_out(wishes: dict[Family, list[_Wish]], max_plans: int, notes: list[str]) -> Selection:
+def _share_out(wishes: dict[Family, list[_Wish]], max_plans: int | None, notes: list[str]) -> Selection:
     """Deal plans to the families in turn, best wishes first, until the limit; equal plans are trained once."""
+    most = sum(map(len, wishes.values())) if max_plans is None else max_plans
     queues = [
         sorted(own, key=lambda w: (w.tier, w.criterion_no, w.target_no, w.sweep_no))
         for _, own in sorted(wishes.items())
     ]
+    uses: dict[str, list[Use]] = {}
+    for family, own in wishes.items():
+        for w in own:
+            uses.setdefault(w.point.plan_hash, []).append(Use(w.tier, w.sweep_no, w.target_no, family))
     picked: dict[str, Pick] = {}
-    while any(queues) and len(picked) < max_plans:
+    while any(queues) and len(picked) < most:
         for own in queues:
             while own and own[0].point.plan_hash in picked:
                 own.pop(0)
-            if own and len(picked) < max_plans:
+            if own and len(picked) < most:
                 point = own.pop(0).point
-                picked[point.plan_hash] = Pick(point.plan_hash, point.family)
+                picked[point.plan_hash] = Pick(point.plan_hash, point.family, tuple(uses[point.plan_hash]))
     left_out = {wish.point.plan_hash for own in queues for wish in own} - picked.keys()
     if left_out:
         notes = [
@@ -232,5 +248,7 @@ FAMILY_NAMES: dict[str, str] = {
     "layer": "layer pruning",
     "filter": "unaligned filter pruning",
     "filter_aligned": "aligned filter pruning",
+    "hybrid": "hybrid pruning",
+    "handcrafted": "handcrafted networks",
 }
 """How a family is called in a sentence."""

@@ -20,7 +20,7 @@ from server.models import Device, Job, JobDevice, Worker
 from server.tasks import queue as tasks
 from server.tasks.events import record
 
-from . import outcome, repository, stages, views
+from . import inputs, outcome, repository, stages, views
 from .estimate import estimate
 from .validate import KnownDevice, filter_criteria, validate
 
@@ -48,15 +48,15 @@ def submit(ctx: StageContext, project_id: int, request: JobRequest, *, idempoten
         filter_criteria=filter_criteria(offered),
         devices=len(names),
         max_trainings=limit,
-        pace=repository.pace(ctx.session, project_id, request.model.name, request.dataset.name),
+        pace=repository.pace(ctx.session, project_id, request.model.label, request.dataset.label),
     )
     job = Job(
         project_id=project_id,
         idempotency_key=idempotency_key,
         request=request.model_dump(mode="json"),
         request_hash=request_hash,
-        model=request.model.name,
-        dataset=request.dataset.name,
+        model=request.model.label,
+        dataset=request.dataset.label,
         estimate=cost.model_dump(mode="json"),
         created_at=ctx.now,
         expires_at=ctx.now + round(ctx.settings.job_expiry_days * DAY_US),
@@ -70,6 +70,7 @@ def submit(ctx: StageContext, project_id: int, request: JobRequest, *, idempoten
         raise
     ctx.session.add_all(JobDevice(job_id=job.id, device_id=row.id) for row in rows if row.name in names)
     ctx.session.flush()
+    inputs.keep(ctx.session, project_id, request, now=ctx.now)
     record(ctx.session, job, "job_created", now=ctx.now)
     stages.start(ctx, job)
     return job

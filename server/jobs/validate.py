@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from layerprune.api.catalogue import BackendInfo, Catalogue
 from layerprune.api.errors import BadInput, UnknownName
 from layerprune.api.jobs import JobRequest
-from layerprune.api.pruning import PruningSpec, Target, TargetLists
+from layerprune.api.network import rival_hash
+from layerprune.api.pruning import PruningSpec, TargetLists
 
 from .estimate import wanted_plans
+from .targets import check_targets
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,14 @@ def validate(
     Raises UnknownName for a name nobody offers, BadInput for values that cannot work.
     """
     _check_names(request, offered)
+    _check_path(request)
     _check_lists(request)
     _check_filters(request.pruning, offered)
     _check_preprocess(request)
     chosen = _choose_devices(request, devices)
     for device in chosen:
         _check_backend(request, device)
-    _check_targets(request, [device.name for device in chosen])
+    check_targets(request, [device.name for device in chosen])
     _check_amount_of_work(request, offered, len(chosen), max_trainings)
     return chosen
 
@@ -48,15 +52,31 @@ def filter_criteria(offered: Catalogue) -> set[str]:
 
 def _check_names(request: JobRequest, offered: Catalogue) -> None:
     known_models = [model.name for model in offered.models]
-    if request.model.name not in known_models:
+    if request.model.onnx is None and request.model.name not in known_models:
         raise UnknownName("model", request.model.name, known_models, field="model.name")
+    for i, rival in enumerate(request.rivals):
+        if rival.name not in known_models:
+            raise UnknownName("model", rival.name, known_models, field=f"rivals.{i}.name")
     known_sets = [dataset.name for dataset in offered.datasets]
-    if request.dataset.name not in known_sets:
+    own = request.dataset.path is not None or request.dataset.upload is not None
+    if not own and request.dataset.name not in known_sets:
         raise UnknownName("dataset", request.dataset.name, known_sets, field="dataset.name")
     known_criteria = [criterion.name for criterion in offered.criteria]
     for i, name in enumerate(request.pruning.criteria):
         if name not in known_criteria:
             raise UnknownName("criterion", name, known_criteria, field=f"pruning.criteria.{i}")
+
+
+def _check_path(request: JobRequest) -> None:
+    if (path := request.dataset.path) is None:
+        return
+    if not path or ".." in PurePosixPath(path).parts or "\x00" in path:
+        raise BadInput(
+            f"the path {path!r} may lead anywhere",
+            field="dataset.path",
+            value=path,
+            remedy="Name a folder or file below a data root of the workers, without '..'.",
+        )
 
 
 def _check_lists(request: JobRequest) -> None:
@@ -66,6 +86,7 @@ def _check_lists(request: JobRequest) -> None:
         "pruning.amounts": request.pruning.amounts or [],
         "pruning.filters.alignments": request.pruning.filters.alignments,
         "pruning.filters.scopes": request.pruning.filters.scopes,
+        "rivals": [rival_hash(rival) for rival in request.rivals],
         "training.seeds": request.training.seeds,
         "measure.devices": request.measure.devices,
         "measure.batch_sizes": request.measure.batch_sizes,
@@ -149,68 +170,6 @@ def _check_backend(request: JobRequest, device: KnownDevice) -> None:
             )
 
 
-def _check_targets(request: JobRequest, devices: Sequence[str]) -> None:
-    pruning = request.pruning
-    if pruning.amounts:
-        return
-    if isinstance(pruning.targets, TargetLists):
-        _check_target_lists(pruning.targets)
-    targets = pruning.target_list()
-    if not targets:
-        raise BadInput(
-            "there is no latency target",
-            field="pruning.targets",
-            value=[],
-            remedy='Name a target such as {"latency_ratios": [0.7]}, or leave targets out for 0.8, 0.65 and 0.5.',
-        )
-    for i, target in enumerate(targets):
-        _check_target(request, target, f"pruning.targets.{i}", devices)
-
-
-def _check_target_lists(lists: TargetLists) -> None:
-    for i, ratio in enumerate(lists.latency_ratios):
-        if not 0 < ratio < 1:
-            above = "at or above the base itself" if ratio >= 1 else "not above 0"
-            raise BadInput(
-                f"a latency ratio of {ratio:g} is {above}; a target must lie between 0 and 1",
-                field=f"pruning.targets.latency_ratios.{i}",
-                value=ratio,
-                remedy="Name the fraction of the base's latency that is left, such as 0.7.",
-            )
-    for i, latency_ms in enumerate(lists.latency_ms):
-        if latency_ms <= 0:
-            raise BadInput(
-                f"a latency of {latency_ms:g} ms is not above 0",
-                field=f"pruning.targets.latency_ms.{i}",
-                value=latency_ms,
-                remedy="Name milliseconds above 0.",
-            )
-
-
-def _check_target(request: JobRequest, target: Target, field: str, devices: Sequence[str]) -> None:
-    wanted = request.measure
-    named: tuple[tuple[str, object, Iterable[object]], ...] = (
-        ("device", target.device, devices),
-        ("precision", target.precision, wanted.precisions),
-        ("batch_size", target.batch_size, wanted.batch_sizes),
-    )
-    for name, value, measured in named:
-        if value is not None and value not in measured:
-            raise BadInput(
-                f"a target is for {name} {value!r}, the job measures {', '.join(map(str, measured))}",
-                field=f"{field}.{name}",
-                value=value,
-                remedy=f"Add it to the job's measure settings, or leave {name} out of the target.",
-            )
-    if target.statistic != "p50":
-        raise BadInput(
-            f"plans cannot be chosen by {target.statistic}: it needs at least 662 samples of every candidate",
-            field=f"{field}.statistic",
-            value=target.statistic,
-            remedy="Aim at p50; the leaderboard shows p99 wherever the sample allows it.",
-        )
-
-
 def _check_amount_of_work(request: JobRequest, offered: Catalogue, devices: int, max_trainings: int) -> None:
     asked, seeds = request.pruning.max_trainings, len(request.training.seeds)
     remedy = f"Set pruning.max_trainings to at most {max_trainings}, or ask for fewer criteria, targets or seeds."
@@ -221,14 +180,16 @@ def _check_amount_of_work(request: JobRequest, offered: Catalogue, devices: int,
             value=asked,
             remedy=remedy,
         )
-    if (asked or max_trainings) < seeds:
+    least = seeds * (1 + len(request.rivals))
+    if (asked or max_trainings) < least:
+        rivals = f" with {len(request.rivals)} rivals" if request.rivals else ""
         raise BadInput(
-            f"{seeds} seeds need at least {seeds} trainings, the limit is {asked or max_trainings}",
+            f"{seeds} seeds{rivals} need at least {least} trainings, the limit is {asked or max_trainings}",
             field="training.seeds",
             value=seeds,
-            remedy="Ask for fewer seeds or allow more trainings.",
+            remedy="Ask for fewer seeds or rivals, or allow more trainings.",
         )
-    trainings = wanted_plans(request, filter_criteria(offered), devices) * seeds
+    trainings = (wanted_plans(request, filter_criteria(offered), devices) + len(request.rivals)) * seeds
     if asked is None and trainings > max_trainings:
         raise BadInput(
             f"this asks for {trainings} trainings, the limit of this server is {max_trainings} per job",

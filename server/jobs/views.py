@@ -1,10 +1,9 @@
-"""Jobs and tasks as the outside sees them, with progress and the time that is left."""
+"""Jobs and tasks as the outside sees them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from statistics import median
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
@@ -12,11 +11,7 @@ from sqlalchemy.orm import Session, joinedload
 from layerprune.api.jobs import AttemptView, Estimate, EventView, JobRequest, JobView, Progress, TaskView
 from server.models import Attempt, Event, Job, Task
 
-from . import waiting
-
-_SHARES = {"score": 0.25, "sweep": 0.1, "build": 0.45, "measure": 0.2}
-"""How much of a job each stage counts for in its progress."""
-_OPEN = ("queued", "leased")
+from . import progress, waiting
 
 
 def job_view(session: Session, job: Job, *, now: int, offline_us: int) -> JobView:
@@ -44,8 +39,8 @@ def job_view(session: Session, job: Job, *, now: int, offline_us: int) -> JobVie
         estimate=Estimate.model_validate(job.estimate),
         created_at=job.created_at,
         finished_at=job.finished_at,
-        progress=_progress(job, tasks),
-        seconds_left=_seconds_left(job, tasks, attempts) if open_job else None,
+        progress=progress.fraction(job, tasks),
+        seconds_left=progress.seconds_left(job, tasks, attempts) if open_job else None,
         waiting_for=waiting.waiting_for(tasks, unserved) if open_job else None,
         tasks=[task_view(task, by_task[task.id], unserved.get(task.id)) for task in tasks],
         notes=job.notes,
@@ -85,61 +80,6 @@ def _attempt_view(attempt: Attempt) -> AttemptView:
         reason=attempt.reason,
         message=attempt.message,
     )
-
-
-def _progress(job: Job, tasks: Sequence[Task]) -> float:
-    """Between 0 and 1, by stages; a stage that has not begun counts nothing."""
-    if job.state == "done":
-        return 1.0
-    kinds = [kind for kind in _SHARES if kind != "sweep" or not job.request["pruning"].get("amounts")]
-    total = sum(_SHARES[kind] for kind in kinds)
-    done = 0.0
-    for kind in kinds:
-        own = [task for task in tasks if task.kind == kind]
-        if own:
-            done += _SHARES[kind] * sum(_fraction(task) for task in own) / len(own)
-    return min(1.0, done / total)
-
-
-def _fraction(task: Task) -> float:
-    if task.state not in _OPEN:
-        return float(task.state == "done")
-    return float((task.progress or {}).get("fraction") or 0.0)
-
-
-def _seconds_left(job: Job, tasks: Sequence[Task], attempts: Sequence[Attempt]) -> float:
-    """The time that is left, as if one worker did one thing after the other.
-
-    A step takes as long as the job's finished steps of that kind took, or else its share of the estimate.
-    """
-    total_s = float(job.estimate["minutes"]) * 60
-    places = sum(task.kind == "sweep" for task in tasks) or 1
-    builds = sum(task.kind == "build" for task in tasks) or max(1, int(job.estimate["trainings"]))
-    counts = {"score": 1, "sweep": places, "build": builds, "measure": places}
-    if job.request["pruning"].get("amounts"):
-        del counts["sweep"]
-    expected = {kind: total_s * _SHARES[kind] / count for kind, count in counts.items()}
-    kinds = {task.id: task.kind for task in tasks}
-    for kind in counts:
-        took = [
-            (attempt.finished_at - attempt.started_at) / 1e6
-            for attempt in attempts
-            if attempt.state == "done" and attempt.finished_at and kinds[attempt.task_id] == kind
-        ]
-        if took:
-            expected[kind] = median(took)
-    left = 0.0
-    for kind, count in counts.items():
-        own = [task for task in tasks if task.kind == kind]
-        left += sum(_task_left(task, expected[kind]) for task in own) if own else count * expected[kind]
-    return round(left, 1)
-
-
-def _task_left(task: Task, expected_s: float) -> float:
-    if task.state not in _OPEN:
-        return 0.0
-    reported = (task.progress or {}).get("seconds_left")
-    return expected_s * (1 - _fraction(task)) if reported is None else float(reported)
 
 
 def _seconds(attempts: Sequence[Attempt]) -> Mapping[str, float]:

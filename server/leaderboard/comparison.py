@@ -2,273 +2,173 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median
 
-import numpy as np
-from sqlalchemy import select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session
 
+from layerprune.api.comparison import Comparison, DeviceComparison, FamilyReach, FrontDuel, Interval, TargetComparison
+from layerprune.api.comparison import Duel as DuelView
 from layerprune.api.jobs import JobRequest
-from layerprune.api.leaderboard import Comparison, Contender, DeviceComparison, FamilyReach, TargetComparison
-from layerprune.api.leaderboard import Duel as DuelView
 from layerprune.api.pruning import Family
-from layerprune.api.wire import Proportion, Ratio
 from layerprune.stats import RatioEstimate
 from server.artifacts.store import LocalStore
 from server.jobs import planning
 from server.measurements.conditions import runtime
 from server.measurements.samples import ratio_of
-from server.models import Attempt, Candidate, Job, Measurement, SweepPoint, Task, Variant
+from server.models import Job
 
-from . import contenders, duels, sentences
-from .contenders import Chosen, Entrant, Goal, Run, Swept
+from . import meetings, places, sentences, views
+from .contenders import Chosen, Goal, Run
 from .control import against_control
+from .duels import DirectRatio
+from .envelope import Front, staircase
+from .fronts import courses
+from .meetings import Meeting
+from .places import Place
+from .resampling import draw, hypervolume
 from .service import accuracy
 
 SEED = 0
-"""Seeds the bootstrap of direct ratios, so that the same samples always give the same numbers."""
+"""Seeds every bootstrap, so that the same samples always give the same numbers."""
 NOTHING_SWEPT = "only the amounts that the job names were tried"
-RIVALS: tuple[Family, ...] = ("filter", "filter_aligned")
+FILTERS: tuple[Family, ...] = ("filter", "filter_aligned")
 
 
-def compare(session: Session, store: LocalStore, job: Job) -> Comparison:
-    """Compare layer with filter pruning on every device and under every condition the job has measured."""
+def compare(session: Session, store: LocalStore, job: Job, *, with_fronts: bool = True) -> Comparison:
+    """Compare a job's families on every device and under every condition that it has measured.
+
+    Without fronts, what needs resampling is left out: latency at equal accuracy, crossovers, hypervolumes.
+    """
     request = JobRequest.model_validate(job.request)
-    rows = session.scalars(
-        select(Measurement)
-        .where(Measurement.job_id == job.id)
-        .options(joinedload(Measurement.variant), joinedload(Measurement.conditions), joinedload(Measurement.device))
-        .order_by(Measurement.id)
-    ).all()
-    by_attempt: dict[int, list[Measurement]] = defaultdict(list)
-    for row in rows:
-        by_attempt[row.attempt_id].append(row)
+    direct = _direct_ratio(store)
+    devices = [
+        _compare_place(job, request, place, direct, with_fronts=with_fronts)
+        for place in places.load(session, job, request)
+    ]
     return Comparison(
         job=job.public_id,
         model=job.model,
         dataset=job.dataset,
         complete=job.state == "done",
-        devices=[_compare_place(session, store, job, request, measured) for measured in by_attempt.values()],
-        notes=job.notes,
+        devices=devices,
+        notes=[*job.notes, *(defect for device in devices for defect in device.defects)],
     )
 
 
 def _compare_place(
-    session: Session, store: LocalStore, job: Job, request: JobRequest, rows: Sequence[Measurement]
+    job: Job, request: JobRequest, place: Place, direct: DirectRatio, *, with_fronts: bool
 ) -> DeviceComparison:
-    """Compare on one device under one condition; `rows` are one attempt's."""
-    bases = [row for row in rows if row.role == "base"]
-    base_p50_ns = round(median(row.p50_ns for row in bases))
-    entrants = _entrants([row for row in rows if row.role == "variant"], request.pruning.criteria)
-    families = _families(request)
-    first = bases[0]
-    direct = _direct_ratio(store)
-    goals = _goals(request, first, base_p50_ns)
-    swept = _swept(session, job, first)
-    targets, verdicts = [], []
-    for goal in goals:
-        chosen = goal.choose(contenders.by_family(entrants, families), swept)
-        found = [_duel(chosen, rival, direct) for rival in RIVALS if {"layer", rival} <= chosen.contenders.keys()]
-        best = _best_filter(chosen)
-        views = [view.model_copy(update={"against_best_filter": view.second.family == best}) for view in found]
-        verdicts += [view.verdict for view in views if view.against_best_filter]
-        targets.append(
-            TargetComparison(
-                target=goal.label,
-                target_ratio=goal.ratio,
-                contenders=[_contender(entrant, tries) for entrant, tries in chosen.contenders.values()],
-                duels=views,
-                missing=dict(chosen.missing),
-            )
-        )
+    row, criteria = place.row, request.pruning.criteria
+    drawn = meetings.fronts(place)
+    targets, defects = [], []
+    for goal in place.goals:
+        chosen = meetings.choose(place, goal)
+        met = meetings.meet_all(chosen, drawn, direct)
+        defects += meetings.defects(goal, met, device=row.device.name)
+        targets.append(_target(goal, chosen, met))
+    duels, volumes, reference = _whole_fronts(place, drawn) if with_fronts else ([], {}, None)
     return DeviceComparison(
-        device=first.device.name,
-        runtime=runtime(first.conditions.key),
-        precision=first.precision,
-        batch_size=first.batch_size,
-        threads=first.threads,
-        comparable_key=first.conditions.comparable_key,
-        base_p50_ns=base_p50_ns,
-        base_accuracy=accuracy(first.correct, first.n_images),
+        device=row.device.name,
+        runtime=runtime(row.conditions.key),
+        precision=row.precision,
+        batch_size=row.batch_size,
+        threads=row.threads,
+        comparable_key=row.conditions.comparable_key,
+        base_p50_ns=place.base_p50_ns,
+        base_accuracy=accuracy(row.correct, row.n_images),
         targets=targets,
-        reach=_reach(job, request, swept, entrants, families),
+        reach=_reach(job, request, place, volumes),
         summary=sentences.of_device(
-            first.device.name,
-            verdicts,
-            seeds=len(request.training.seeds),
-            doubtful=sum(row.verdict != "stable" for row in rows if row.role == "variant"),
+            row.device.name, targets, seeds=len(request.training.seeds), doubtful=place.doubtful
         ),
-        control=against_control(entrants, families, request.pruning.criteria, goals, direct),
+        control=against_control(place.entrants, place.families, criteria, place.goals, direct),
+        forms=meetings.forms(place, criteria, direct),
+        fronts=duels,
+        reference_accuracy=reference,
+        defects=defects,
     )
 
 
-def _goals(request: JobRequest, row: Measurement, base_p50_ns: int) -> list[Goal]:
-    """What the job aims at here: its targets, or its amounts."""
-    if request.pruning.amounts:
-        return [Goal(f"{amount:.0%} of the MACs removed", amount=amount) for amount in request.pruning.amounts]
-    goals = []
-    for target in request.pruning.target_list():
-        placed = planning.place(
-            target,
-            device=row.device.name,
-            batch_size=row.batch_size,
-            precision=row.precision,
-            base_p50_ns=base_p50_ns,
-        )
-        if placed is not None:
-            label = f"{target.latency_ms:g} ms" if target.ratio is None else f"{target.ratio:g} of the base's latency"
-            goals.append(Goal(label, ratio=placed.ratio, why_not=placed.note or ""))
-    return goals
-
-
-def _families(request: JobRequest) -> list[Family]:
-    families: list[Family] = ["layer"] if "layer" in request.pruning.methods else []
-    if "filter" in request.pruning.methods:
-        alignments = request.pruning.filters.alignments
-        families += ["filter"] if 1 in alignments else []
-        families += ["filter_aligned"] if max(alignments) > 1 else []
-    return families
-
-
-def _entrants(rows: Sequence[Measurement], criteria: Sequence[str]) -> list[Entrant]:
-    """The measured plans; a variant that does not compute what it was trained to is left out."""
-    by_plan: dict[str, list[Measurement]] = defaultdict(list)
-    for row in rows:
-        if row.verdict != "invalid":
-            by_plan[row.variant.plan_hash].append(row)
-    return [
-        Entrant(
-            plan_hash=plan_hash,
-            label=own[0].variant.label,
-            family=own[0].variant.family,  # type: ignore[arg-type]
-            criteria=tuple(own[0].variant.criteria),
-            order=min((criteria.index(name) for name in own[0].variant.criteria), default=len(criteria)),
-            amount=own[0].variant.amount,
-            runs=tuple(_run(row) for row in sorted(own, key=lambda row: row.variant.training_seed)),
-        )
-        for plan_hash, own in by_plan.items()
-    ]
-
-
-def _run(row: Measurement) -> Run:
-    assert row.ratio is not None
-    assert row.ratio_low is not None
-    assert row.ratio_high is not None
-    bits = np.unpackbits(np.frombuffer(row.outcomes, dtype=np.uint8))[: row.n_images].astype(bool)
-    return Run(
-        variant=row.variant.public_id,
-        seed=row.variant.training_seed,
-        validation_correct=row.variant.validation_correct,
-        validation_n=row.variant.validation_n,
-        outcomes=bits,
-        p50_ns=row.p50_ns,
-        ratio=RatioEstimate(row.ratio, row.ratio_low, row.ratio_high, row.low_ratio or row.ratio, row.processes),
-        flags=tuple(row.flags),
-        is_stable=row.verdict == "stable",
-        group=(row.attempt_id, row.group_no),
-        samples=row.samples_sha256,
+def _target(goal: Goal, chosen: Chosen[Family], met: Sequence[Meeting]) -> TargetComparison:
+    best = _best_filter(chosen)
+    return TargetComparison(
+        target=goal.label,
+        target_ratio=goal.ratio,
+        contenders=[views.contender(entrant, tries) for entrant, tries in chosen.contenders.values()],
+        duels=[_duel(chosen, meeting, best) for meeting in met],
+        missing=dict(chosen.missing),
+        winners=meetings.winners(chosen, met),
     )
+
+
+def _duel(chosen: Chosen[Family], meeting: Meeting, best_filter: Family | None) -> DuelView:
+    first, second = chosen.contenders[meeting.first], chosen.contenders[meeting.second]
+    view = views.duel(first, second, meeting.duel, meeting.equal)
+    is_key = meeting.first == "layer" and meeting.second == best_filter
+    return view.model_copy(update={"against_best_filter": is_key})
 
 
 def _best_filter(chosen: Chosen[Family]) -> Family | None:
     """The filter family whose contender has the higher validation accuracy; the unaligned one if they are equal."""
-    present = [family for family in RIVALS if family in chosen.contenders]
+    present = [family for family in FILTERS if family in chosen.contenders]
     return max(present, key=lambda family: chosen.contenders[family][0].validation, default=None)
 
 
-def _duel(chosen: Chosen[Family], rival: Family, direct: duels.DirectRatio) -> DuelView:
-    (first, tries), (second, rival_tries) = chosen.contenders["layer"], chosen.contenders[rival]
-    duel = duels.fight(first, second, direct)
-    return DuelView(
-        first=_contender(first, tries),
-        second=_contender(second, rival_tries),
-        accuracy_difference=duel.difference.value,
-        ci_low=duel.difference.low,
-        ci_high=duel.difference.high,
-        latency_ratio=_ratio(duel.latency),
-        equally_fast=duel.equally_fast,
-        verdict=duel.verdict,
-        sentence=sentences.of_duel(first, second, duel),
-    )
-
-
-def _contender(entrant: Entrant, tries: int) -> Contender:
-    """Latency from the typical run; accuracies are of all seeds together."""
-    typical, several = entrant.typical, len(entrant.runs) > 1
-    return Contender(
-        variant=typical.variant,
-        label=entrant.label + (f" ({len(entrant.runs)} seeds)" if several else ""),
-        family=entrant.family,
-        criteria=list(entrant.criteria),
-        ratio=_ratio(typical.ratio),
-        p50_ns=typical.p50_ns,
-        accuracy=accuracy(
-            sum(int(run.outcomes.sum()) for run in entrant.runs), sum(len(run.outcomes) for run in entrant.runs)
-        ),
-        validation=Proportion(
-            correct=sum(run.validation_correct for run in entrant.runs), n=sum(run.validation_n for run in entrant.runs)
-        ),
-        tries=tries,
-    )
-
-
-def _ratio(estimate: RatioEstimate) -> Ratio:
-    return Ratio(value=estimate.value, ci_low=estimate.ci_low, ci_high=estimate.ci_high)
+def _whole_fronts(
+    place: Place, drawn: Mapping[Family, Front]
+) -> tuple[list[FrontDuel], dict[Family, Interval], float | None]:
+    """Compare whole fronts, and give each family's hypervolume with the accuracy from which it counts."""
+    stable = [entrant for entrant in place.entrants if entrant.is_stable]
+    if not stable:
+        return [], {}, None
+    draws = draw([place.base, *stable], seed=SEED)
+    reference = float(draws.accuracies[0].min())
+    found = courses(drawn, draws, place.base)
+    volumes = {}
+    for family in place.families:
+        steps = staircase([entrant for entrant in stable if entrant.family == family])
+        if steps:
+            volumes[family] = views.interval(hypervolume(steps, draws, reference=reference))
+    return [views.front_duel(course) for course in found], volumes, reference
 
 
 def _direct_ratio(store: LocalStore) -> Callable[[Run, Run], RatioEstimate | None]:
     """Compare runs by their samples where they were timed in one group, which is sharper than by way of the base."""
+    known: dict[tuple[str, str], RatioEstimate] = {}
 
     def direct(a: Run, b: Run) -> RatioEstimate | None:
+        pair = a.samples, b.samples
         paths = store.path(a.samples), store.path(b.samples)
         if a.group != b.group or not all(path.is_file() for path in paths):
             return None
-        return ratio_of(*paths, seed=SEED)
+        if pair not in known:
+            known[pair] = ratio_of(*paths, seed=SEED)
+        return known[pair]
 
     return direct
 
 
-def _swept(session: Session, job: Job, row: Measurement) -> dict[Family, list[Swept]]:
-    """Every plan that the sweep timed on this device under this condition, by family."""
-    key = session.scalar(select(Task.key).join(Attempt, Attempt.task_id == Task.id).where(Attempt.id == row.attempt_id))
-    trained = set(session.scalars(select(Variant.plan_hash).where(Variant.job_id == job.id)))
-    timed = session.execute(
-        select(Candidate.family, Candidate.plan_hash, SweepPoint.low_ratio)
-        .join(SweepPoint, SweepPoint.architecture == Candidate.architecture)
-        .join(Task, SweepPoint.task_id == Task.id)
-        .where(Candidate.job_id == job.id, Task.job_id == job.id, Task.kind == "sweep", Task.key == key)
-    )
-    swept: dict[Family, list[Swept]] = defaultdict(list)
-    for family, plan_hash, ratio in timed:
-        swept[family].append(Swept(ratio, plan_hash in trained))  # type: ignore[index]
-    return swept
-
-
-def _reach(
-    job: Job,
-    request: JobRequest,
-    swept: Mapping[Family, Sequence[Swept]],
-    entrants: Sequence[Entrant],
-    families: Sequence[Family],
-) -> list[FamilyReach]:
+def _reach(job: Job, request: JobRequest, place: Place, volumes: Mapping[Family, Interval]) -> list[FamilyReach]:
     """The lowest latency of each family on this device, swept or measured, and what stops it.
 
     A job that names amounts sweeps nothing, so how far its families could go is not known.
     """
-    stopped_by = {reach.family: reach.stopped_by for reach in planning.reaches(job)}
+    stopped_by: dict[str, str] = {reach.family: reach.stopped_by for reach in planning.reaches(job)}
+    if request.pruning.amounts:
+        stopped_by = dict.fromkeys(place.families, NOTHING_SWEPT)
+    stopped_by["handcrafted"] = "only the networks that the job names were tried"
     return [
         FamilyReach(
             family=family,
             lowest_ratio=min(
                 [
-                    *(plan.ratio for plan in swept.get(family, ())),
-                    *(entrant.typical.ratio.value for entrant in entrants if entrant.family == family),
+                    *(plan.ratio for plan in place.swept.get(family, ())),
+                    *(entrant.typical.ratio.value for entrant in place.of(family)),
                 ],
                 default=None,
             ),
-            stopped_by=NOTHING_SWEPT if request.pruning.amounts else stopped_by.get(family, "not known"),
+            stopped_by=stopped_by.get(family, "not known"),
+            hypervolume=volumes.get(family),
         )
-        for family in families
+        for family in place.families
     ]

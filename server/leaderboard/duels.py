@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from layerprune.flags import FLAGS
-from layerprune.stats import Z95, RatioEstimate, paired_accuracy_difference, ratio_of_ratios, t95
+from layerprune.stats import RatioEstimate, mean_gap, ratio_of_ratios
 
 from .contenders import Entrant, Run
+from .envelope import Front, Stand, alone
 
 EQUALLY_FAST = (0.97, 1.03)
 """Two variants are equally fast if the whole interval of their latency ratio lies in here."""
@@ -49,6 +51,21 @@ class Duel:
     verdict: Verdict
 
 
+@dataclass(frozen=True)
+class EqualLatency:
+    """Two families at one latency, each by a plan there or between two of its plans."""
+
+    ratio: float
+    first: Stand
+    second: Stand
+    difference: Difference
+    verdict: Side | Literal["tied"]
+
+    @property
+    def is_interpolated(self) -> bool:
+        return self.first.is_interpolated or self.second.is_interpolated
+
+
 def fight(first: Entrant, second: Entrant, direct: DirectRatio) -> Duel:
     """Compare two contenders; the verdict claims no more than the intervals allow.
 
@@ -82,23 +99,86 @@ def _verdict(better: Side | None, faster: Side | None, *, equally_fast: bool) ->
 
 
 def accuracy_difference(first: Entrant, second: Entrant) -> Difference:
-    """Compare test accuracies image by image, over the seeds that both have.
+    """Compare two plans' test accuracies image by image, over the seeds that both have."""
+    return _difference(alone(first), alone(second), of_latency=0.0)
 
-    With one seed the interval is that of the images. With several, Student's interval over the seeds and the interval
-    of the images (for the outcomes averaged over seeds) are added in quadrature; the spread over seeds holds a part of
-    the images' already, so this errs to the wide side.
+
+def at_equal_latency(first: Entrant, second: Entrant, duel: Duel, fronts: tuple[Front, Front]) -> EqualLatency | None:
+    """Compare the families of two contenders at one latency; None if either latency is in doubt or none is common.
+
+    Contenders that are equally fast are compared as they are. Otherwise the slower one stays, and the faster one's
+    front is taken at its latency; if that ends before, the faster one stays and the slower one's front is taken there.
     """
-    ours = {run.seed: run.outcomes for run in first.runs}
-    theirs = {run.seed: run.outcomes for run in second.runs}
-    seeds = sorted(ours.keys() & theirs.keys())
-    if len(seeds) < 2:
-        a = ours[seeds[0]] if seeds else first.typical.outcomes
-        b = theirs[seeds[0]] if seeds else second.typical.outcomes
-        value, low, high = paired_accuracy_difference(a, b)
-        return Difference(value, low, high, 1, len(a))
-    gaps = np.array([ours[seed].astype(float) - theirs[seed].astype(float) for seed in seeds])
-    per_seed, per_image = gaps.mean(axis=1), gaps.mean(axis=0)
-    of_seeds = t95(len(seeds) - 1) * float(per_seed.std(ddof=1)) / math.sqrt(len(seeds))
-    of_images = Z95 * float(per_image.std(ddof=1)) / math.sqrt(len(per_image))
-    value, half = float(per_seed.mean()), math.hypot(of_seeds, of_images)
-    return Difference(value, max(-1.0, value - half), min(1.0, value + half), len(seeds), len(per_image))
+    if duel.doubts:
+        return None
+    if duel.equally_fast:
+        ratio = math.sqrt(first.typical.ratio.value * second.typical.ratio.value)
+        return _equal(ratio, alone(first), alone(second), of_latency=0.0)
+    contenders = (first, second)
+    for stays in sorted((0, 1), key=lambda side: -contenders[side].typical.ratio.value):
+        kept = contenders[stays]
+        other = fronts[1 - stays].at(kept.typical.ratio.value)
+        if other is not None:
+            error = _latency_error(other, kept.typical.ratio.half_width)
+            pair = (alone(kept), other) if stays == 0 else (other, alone(kept))
+            return _equal(kept.typical.ratio.value, *pair, of_latency=error)
+    return None
+
+
+def at_ratio(ratio: float, fronts: tuple[Front, Front]) -> EqualLatency | None:
+    """Compare two fronts at a latency; None where one of them has no plans on both sides of it."""
+    first, second = (front.at(ratio) for front in fronts)
+    if first is None or second is None:
+        return None
+    error = math.hypot(_latency_error(first, 0.0), _latency_error(second, 0.0))
+    return _equal(ratio, first, second, of_latency=error)
+
+
+def _equal(ratio: float, first: Stand, second: Stand, *, of_latency: float) -> EqualLatency:
+    difference = _difference(first, second, of_latency=of_latency)
+    return EqualLatency(ratio, first, second, difference, _side(difference.low > 0, difference.high < 0) or "tied")
+
+
+def _latency_error(stand: Stand, at_half_width: float) -> float:
+    """How far off a mixture's accuracy may be because latencies are: the slope times their intervals in quadrature.
+
+    `at_half_width` is the relative half width of the interval of the latency for which it stands.
+    """
+    if not stand.is_interpolated:
+        return 0.0
+    (fast, share), (slow, other_share) = stand.parts
+    a, b = fast.typical.ratio, slow.typical.ratio
+    slope = (_test_accuracy(slow) - _test_accuracy(fast)) / (b.value - a.value)
+    widths = (share * a.value * a.half_width, other_share * b.value * b.half_width, stand.ratio * at_half_width)
+    return abs(slope) * math.hypot(*widths)
+
+
+def _test_accuracy(entrant: Entrant) -> float:
+    return float(np.mean([run.outcomes.mean() for run in entrant.runs]))
+
+
+def _difference(first: Stand, second: Stand, *, of_latency: float) -> Difference:
+    seeds: Sequence[int | None] = _common_seeds([entrant for entrant, _ in (*first.parts, *second.parts)]) or [None]
+    ours, theirs = (np.stack([_outcomes(stand, seed) for seed in seeds]) for stand in (first, second))
+    value, low, high = mean_gap(ours, theirs)
+    return Difference(
+        value,
+        max(-1.0, value - math.hypot(value - low, of_latency)),
+        min(1.0, value + math.hypot(high - value, of_latency)),
+        *ours.shape,
+    )
+
+
+def _common_seeds(entrants: Sequence[Entrant]) -> list[int]:
+    """The training seeds that all have; the base, which was trained once, goes with every seed."""
+    trained = [{run.seed for run in entrant.runs} for entrant in entrants if entrant.family != "base"]
+    return sorted(set.intersection(*trained)) if trained else []
+
+
+def _outcomes(stand: Stand, seed: int | None) -> NDArray[np.float64]:
+    """Expected truth value per image; of the typical run where no seed is common."""
+    total = np.zeros(len(stand.parts[0][0].typical.outcomes))
+    for entrant, share in stand.parts:
+        run = next((run for run in entrant.runs if run.seed == seed), entrant.typical)
+        total += share * run.outcomes
+    return total

@@ -6,17 +6,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 
-from layerprune.api.leaderboard import Comparison, Leaderboard, VariantView, Verdict
+from layerprune.api.comparison import Comparison, Matrix
+from layerprune.api.leaderboard import Leaderboard, VariantView, Verdict
 from layerprune.api.pruning import Family, Method
 from server.auth import UserDep
 from server.db import ReadSessionDep
 from server.jobs import service as jobs
 
 from . import comparison, service
+from .matrix import matrix
 from .repository import Filters
 
 router = APIRouter(prefix="/v1", tags=["leaderboard"])
 Name = Annotated[str | None, Query(max_length=200)]
+FullName = Annotated[str, Query(min_length=1, max_length=200)]
 PublicId = Annotated[str, Path(max_length=64)]
 
 
@@ -65,3 +68,21 @@ def get_variant(variant_id: PublicId, session: ReadSessionDep, principal: UserDe
 def get_comparison(request: Request, job_id: PublicId, session: ReadSessionDep, principal: UserDep) -> Comparison:
     """Compare the families of a job at equal measured latency, per device and target, with intervals and in words."""
     return comparison.compare(session, request.app.state.store, jobs.get(session, principal.project_id, job_id))
+
+
+@router.get("/jobs/{job_id}/matrix")
+def get_job_matrix(request: Request, job_id: PublicId, session: ReadSessionDep, principal: UserDep) -> Matrix:
+    """Show which family wins on which device, runtime, threads, batch and precision, at each target of a job."""
+    job = jobs.get(session, principal.project_id, job_id)
+    found = comparison.compare(session, request.app.state.store, job, with_fronts=False)
+    return matrix(job.model, job.dataset, [found])
+
+
+@router.get("/matrix")
+def get_matrix(
+    request: Request, model: FullName, dataset: FullName, session: ReadSessionDep, principal: UserDep
+) -> Matrix:
+    """Show the same over the newest jobs of one model and data set, each place against its own base."""
+    found = service.jobs_of(session, principal.project_id, model, dataset)
+    store = request.app.state.store
+    return matrix(model, dataset, [comparison.compare(session, store, job, with_fronts=False) for job in found])

@@ -18,7 +18,11 @@ from .front import Front, Point, front
 Position = tuple[int, int]
 """p50 in ns and internal id of the last row: rows are ordered by both."""
 
-FAMILIES: dict[Method, tuple[Family, ...]] = {"layer": ("layer",), "filter": ("filter", "filter_aligned")}
+FAMILIES: dict[Method, tuple[Family, ...]] = {
+    "layer": ("layer",),
+    "filter": ("filter", "filter_aligned"),
+    "hybrid": ("hybrid",),
+}
 Slice = tuple[int, str, str]
 """Conditions (internal id), model and data set: what may be compared."""
 _BaseRow = aliased(Measurement)

@@ -17,6 +17,8 @@ from .front import Front
 from .repository import Filters, Row
 
 NO_FRONT = Front(frozenset(), frozenset())
+MAX_JOBS = 20
+"""A matrix over several jobs compares no more than these."""
 
 
 def page(
@@ -83,6 +85,18 @@ def variant(session: Session, project_id: int, public_id: str) -> VariantView:
         measurements=_views(session, project_id, rows),
         created_at=found.created_at,
     )
+
+
+def jobs_of(session: Session, project_id: int, model: str, dataset: str) -> list[Job]:
+    """List the newest jobs of a model and data set that have measured something, at most `MAX_JOBS`."""
+    measured = select(Measurement.job_id).where(Measurement.ranked.is_(True))
+    newest = (
+        select(Job)
+        .where(Job.project_id == project_id, Job.model == model, Job.dataset == dataset, Job.id.in_(measured))
+        .order_by(Job.id.desc())
+        .limit(MAX_JOBS)
+    )
+    return list(session.scalars(newest))
 
 
 def accuracy(correct: int, n: int) -> Accuracy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import ForeignKey, String, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from .base import Base, Key
 
@@ -27,3 +27,17 @@ class ArtifactRef(Base):
     sha256: Mapped[str] = mapped_column(ForeignKey("artifact.sha256"), index=True)
     kind: Mapped[str]
     created_at: Mapped[int]
+
+
+class Upload(Base):
+    """A file that a user uploaded on purpose: a network, weights or images, under the name it had."""
+
+    __tablename__ = "upload"
+    __table_args__ = (UniqueConstraint("project_id", "sha256", "kind"),)
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    sha256: Mapped[str] = mapped_column(ForeignKey("artifact.sha256"), index=True)
+    kind: Mapped[str]
+    name: Mapped[str]
+    created_at: Mapped[int]
+    artifact: Mapped[Artifact] = relationship()

@@ -1,4 +1,4 @@
-"""What came out: candidates, swept latencies, variants, measurements."""
+"""What came out: scores, candidates, swept latencies, solved budgets, trials, variants, measurements."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .work import Job
 
 
 class Candidate(Base):
-    """A plan that the score step wrote; `sweep_point` says how fast its architecture is."""
+    """A plan that the score step or a search wrote; `sweep_point` says how fast its architecture is."""
 
     __tablename__ = "candidate"
     __table_args__ = (Index("ix_candidate_job_id_plan_hash", "job_id", "plan_hash"),)
@@ -34,6 +34,48 @@ class Candidate(Base):
     macs: Mapped[int]
     label: Mapped[str]
     selected: Mapped[bool] = mapped_column(Boolean, default=False)
+
+
+class Scoring(Base):
+    """What the score step found out about a job's network, for the steps that follow it."""
+
+    __tablename__ = "scoring"
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), primary_key=True)
+    base_untrained_sha256: Mapped[str] = mapped_column(ForeignKey("artifact.sha256"))
+    architectures: Mapped[list[Any]]
+    edits: Mapped[list[Any]]
+    filter_scores_sha256: Mapped[str | None] = mapped_column(ForeignKey("artifact.sha256"))
+    epoch_seconds: Mapped[float | None]
+    recipe: Mapped[dict[str, Any]]
+
+
+class Solution(Base):
+    """The plan that a search found for one target under one condition, and what it promised."""
+
+    __tablename__ = "solution"
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), index=True)
+    round_no: Mapped[int]
+    place: Mapped[str]
+    target: Mapped[float]
+    family: Mapped[str]
+    criterion: Mapped[str]
+    plan_hash: Mapped[str] = mapped_column(String(64))
+    architecture: Mapped[str] = mapped_column(String(64))
+    predicted: Mapped[float]
+
+
+class TrialScore(Base):
+    """How accurate a plan was on the validation images after a little training: it selects, it does not rank."""
+
+    __tablename__ = "trial_score"
+    __table_args__ = (UniqueConstraint("job_id", "epochs", "plan_hash"),)
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
+    epochs: Mapped[int]
+    plan_hash: Mapped[str] = mapped_column(String(64))
+    correct: Mapped[int]
+    n: Mapped[int]
 
 
 class Conditions(Base):
@@ -67,7 +109,7 @@ class SweepPoint(Base):
 
 
 class Variant(Base):
-    """A trained network of a job: the base (no plan) or a plan applied and fine-tuned with one seed."""
+    """A trained network of a job: the base (no plan), a plan applied and fine-tuned, or a rival (no plan)."""
 
     __tablename__ = "variant"
     __table_args__ = (UniqueConstraint("job_id", "plan_hash", "training_seed"), UniqueConstraint("attempt_id"))
@@ -99,6 +141,7 @@ class Variant(Base):
     accuracies: Mapped[dict[str, Any]]
     curve: Mapped[list[Any]]
     seconds: Mapped[dict[str, Any]]
+    recipe: Mapped[dict[str, Any] | None]
     exporter: Mapped[str]
     opset: Mapped[int]
     export_difference: Mapped[float]

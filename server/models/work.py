@@ -125,6 +125,7 @@ class Attempt(Base):
     reason: Mapped[str | None]
     message: Mapped[str | None] = mapped_column(Text)
     result_hash: Mapped[str | None] = mapped_column(String(64))
+    checkpoint: Mapped[str | None] = mapped_column(String(64))
     seconds: Mapped[dict[str, Any]] = mapped_column(default=dict)
     task: Mapped[Task] = relationship()
     worker: Mapped[Worker] = relationship()

@@ -20,7 +20,7 @@ from server.jobs import stages
 from server.models import Attempt, Job, Task, Worker
 from server.notify import announce
 
-from . import repository
+from . import checkpoints, repository
 from .events import record
 from .matching import misfit
 
@@ -28,7 +28,14 @@ MAX_ATTEMPTS = 3
 """Failed ones; a worker that is stopped in good order gives its task back as often as it is stopped."""
 MAX_KILLED_WORKERS = 2
 INFRA_PAUSE_US = 10_000_000
-DEADLINE_S: Mapping[str, float] = {"score": 12 * 3600, "sweep": 4 * 3600, "build": 24 * 3600, "measure": 12 * 3600}
+DEADLINE_S: Mapping[str, float] = {
+    "score": 24 * 3600,
+    "sweep": 4 * 3600,
+    "search": 4 * 3600,
+    "trial": 12 * 3600,
+    "build": 24 * 3600,
+    "measure": 12 * 3600,
+}
 """How long a child may run before the worker ends it: a bound on what hangs, not an estimate."""
 
 
@@ -95,6 +102,7 @@ def lose(ctx: StageContext, attempt: Attempt, reason: Reason, message: str, *con
     elif reason in RETRIED and repository.failures(ctx.session, task) < MAX_ATTEMPTS:
         task.state = "queued"
         task.progress = None
+        checkpoints.hand_on(ctx, task)
         task.not_before = ctx.now + (INFRA_PAUSE_US if reason == "infra" else 0)
         record(ctx.session, job, "task_requeued", now=ctx.now, task=task, data=data)
         announce(ctx.session, "tasks")

@@ -1,12 +1,14 @@
 """Which worker can do which task.
 
-A task's requirements are a dict with any of these keys: `model`, `dataset`, `backend`, `precision` (names), `criteria`
-(a list of names), `opset` and `threads` (numbers that the backend must reach).
+A task's requirements are a dict with any of these keys: `model`, `rival`, `dataset`, `backend`, `precision` (names),
+`criteria` (a list of names), `data_path` (below a data root of the worker), `imports_onnx` (true), `opset` and
+`threads` (numbers that the backend must reach).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from layerprune.api.catalogue import BackendInfo, Catalogue
@@ -22,6 +24,11 @@ def misfit(worker: Worker, *, role: str, device_id: int | None, requirements: Ma
     offered = Catalogue.model_validate(worker.catalogue)
     if (missing := _missing_name(offered, requirements)) is not None:
         return missing
+    path = requirements.get("data_path")
+    if path is not None and not _may_hold(offered.data_roots, PurePosixPath(path)):
+        return f"has no data root above {path}"
+    if requirements.get("imports_onnx") and not offered.imports_onnx:
+        return "cannot import ONNX files"
     if (name := requirements.get("backend")) is None:
         return None
     if name == "null" and not worker.allow_null:
@@ -30,9 +37,14 @@ def misfit(worker: Worker, *, role: str, device_id: int | None, requirements: Ma
     return f"does not offer the backend {name}" if backend is None else _shortfall(backend, requirements)
 
 
+def _may_hold(roots: Sequence[str], path: PurePosixPath) -> bool:
+    """Whether a path may lie below a root; a relative one is looked for below each."""
+    return any(not path.is_absolute() or path.is_relative_to(root) for root in roots)
+
+
 def _missing_name(offered: Catalogue, requirements: Mapping[str, Any]) -> str | None:
     wanted = {
-        "model": ([requirements.get("model")], {one.name for one in offered.models}),
+        "model": ([requirements.get("model"), requirements.get("rival")], {one.name for one in offered.models}),
         "data set": ([requirements.get("dataset")], {one.name for one in offered.datasets}),
         "criterion": (requirements.get("criteria", []), {one.name for one in offered.criteria}),
     }

@@ -22,7 +22,7 @@ from server.models import Attempt, OrphanResult
 from server.notify import announce
 from server.workers.service import touch
 
-from . import leases, repository
+from . import checkpoints, leases, repository
 from .events import record
 
 
@@ -58,6 +58,7 @@ def heartbeat(ctx: StageContext, worker_id: int, attempt_id: str, lease: str, be
             return Control(cancel=True, lease_expires_in_s=0, next_beat_s=ctx.settings.heartbeat_s)
         raise _lost(attempt)
     task = attempt.task
+    checkpoints.keep(ctx, attempt, beat.checkpoint)
     if beat.progress is not None:
         progress = beat.progress.model_dump(mode="json", exclude_none=True)
         if progress != task.progress:

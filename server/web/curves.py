@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from layerprune.api.tasks import EpochRecord
-from server.models import Event, Job, Task, Variant
+from server.models import Candidate, Event, Job, Task, Variant
 
 from .figures import Curve
 
@@ -58,7 +58,7 @@ def _running(session: Session, job: Job) -> list[Curve]:
             curves.append(
                 Curve(
                     label=task.title,
-                    family=_family(task),
+                    family=_family(session, task),
                     epochs=epochs,
                     losses=[losses.get(epoch) for epoch in epochs],
                     accuracies=[accuracies.get(epoch) for epoch in epochs],
@@ -83,13 +83,12 @@ def by_epoch(progress: Iterable[Mapping[str, Any]]) -> tuple[dict[int, float], d
     return losses, accuracies
 
 
-def _family(task: Task) -> str:
-    plan = task.payload.get("plan") or {}
-    if task.kind == "score" or not plan:
-        return "base"
-    if plan.get("method") == "layer":
-        return "layer"
-    return "filter_aligned" if plan.get("alignment", 1) > 1 else "filter"
+def _family(session: Session, task: Task) -> str:
+    """The family of what a task trains; the base where no candidate has the plan."""
+    if task.payload.get("rival"):
+        return "handcrafted"
+    same = (Candidate.job_id == task.job_id, Candidate.plan_hash == task.payload.get("plan_hash"))
+    return session.scalar(select(Candidate.family).where(*same).limit(1)) or "base"
 
 
 def version(curves: Sequence[Curve]) -> int:

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from layerprune import __version__
 from layerprune.api.errors import BadInput
+from layerprune.api.pruning import PruningSpec
 from layerprune.api.training import TrainingSpec
 from layerprune.flags import FLAGS
 from server.auth import UserDep
@@ -18,6 +19,7 @@ from server.jobs import service as jobs
 from server.jobs.endpoints import ReadContextDep
 from server.leaderboard import service as leaderboard
 from server.leaderboard.comparison import compare
+from server.leaderboard.matrix import matrix
 from server.models import Worker
 
 from . import apidocs, assets, board, curves, figures, pages
@@ -62,6 +64,7 @@ def leaderboard_page(request: Request, ctx: ReadContextDep, user: UserDep) -> HT
         slices=figures.slices(rows),
         truncated=page.total > board.MAX_ROWS,
         choices=board.choices(ctx.session, user.project_id, now=ctx.now),
+        families=figures.FAMILIES,
         flags=FLAGS,
     )
 
@@ -102,6 +105,7 @@ def new_job_page(request: Request, ctx: ReadContextDep, user: UserDep) -> HTMLRe
         criteria=offered.criteria,
         devices=devices.list_all(ctx.session, user.project_id),
         preset=PRESET_CRITERIA,
+        preset_methods=PruningSpec().methods,
         preset_model=PRESET_MODEL,
         epochs=TrainingSpec().epochs,
     )
@@ -115,19 +119,30 @@ def job_page(request: Request, job_id: str, ctx: ReadContextDep, user: UserDep) 
     live = view.state in ("queued", "running")
     query = board.Query(job=job_id)
     page = board.page(ctx.session, user.project_id, query, limit=board.MAX_ROWS)
+    # While the page refreshes itself it leaves out what needs resampling.
+    comparison = compare(ctx.session, ctx.store, job, with_fronts=not live) if page.rows else None
     return pages.render(
         request,
         "job.html",
         job=view,
         live=live,
         running=[task for task in view.tasks if task.state == "leased"] if live else [],
-        comparison=compare(ctx.session, ctx.store, job) if page.rows else None,
+        comparison=comparison,
+        matrix=matrix(job.model, job.dataset, [comparison]) if comparison else None,
         curve_version=curves.version(curves.of_job(ctx.session, job)),
         query=query,
         page=page,
         slices=figures.slices(page.rows),
         flags=FLAGS,
     )
+
+
+@router.get("/matrix")
+def matrix_page(request: Request, model: str, dataset: str, ctx: ReadContextDep, user: UserDep) -> HTMLResponse:
+    """Show which family wins where, over the newest jobs of one model and data set."""
+    found = leaderboard.jobs_of(ctx.session, user.project_id, model, dataset)
+    compared = [compare(ctx.session, ctx.store, job, with_fronts=False) for job in found]
+    return pages.render(request, "matrix.html", matrix=matrix(model, dataset, compared))
 
 
 @router.post("/jobs/{job_id}/cancel")

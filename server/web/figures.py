@@ -17,10 +17,17 @@ from layerprune.stats import pareto_front
 from . import formats
 
 Figure = dict[str, Any]
-FAMILIES = ("base", "layer", "filter", "filter_aligned")
+FAMILIES = ("base", "layer", "filter", "filter_aligned", "hybrid", "handcrafted")
 MAX_BASE_LINES = 3
 """Each job has its own base; the lines of more bases than this would hide the points."""
-SYMBOLS = {"base": "star", "layer": "circle", "filter": "square", "filter_aligned": "diamond"}
+SYMBOLS = {
+    "base": "star",
+    "layer": "circle",
+    "filter": "square",
+    "filter_aligned": "diamond",
+    "hybrid": "triangle-up",
+    "handcrafted": "cross",
+}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ FAMILY_NAMES = {
     "layer": "layers",
     "filter": "filters",
     "filter_aligned": "aligned filters",
+    "hybrid": "hybrid",
+    "handcrafted": "handcrafted",
 }
 
 
@@ -28,6 +30,11 @@ def ms(nanoseconds: int | None) -> str:
 def percent(fraction: float, digits: int = 1) -> str:
     """Write a fraction as a percentage, with a real minus sign."""
     return f"{fraction * 100:.{digits}f} %".replace("-", "−")
+
+
+def points(fraction: float) -> str:
+    """Write a difference of accuracies in points, with its sign."""
+    return f"{fraction * 100:+.1f}".replace("-", "−")
 
 
 def interval(accuracy: Accuracy) -> str:
@@ -117,6 +124,7 @@ FILTERS = {
     for function in (
         ms,
         percent,
+        points,
         interval,
         proportion,
         ratio,

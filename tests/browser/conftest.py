@@ -14,7 +14,8 @@ from sqlalchemy import select
 
 from layerprune.api.dataset import DatasetSpec
 from layerprune.api.jobs import Estimate, JobRequest
-from layerprune.api.network import ModelSpec
+from layerprune.api.network import ModelSpec, Preprocess, RivalSpec
+from layerprune.api.pruning import PruningSpec
 from layerprune.samples import Block, ProcessSamples, SampleSet, encode
 from server.artifacts.service import note_upload
 from server.auth import default_project, make_login_link
@@ -45,6 +46,8 @@ NETWORKS = [
     ("filter 20 %", "filter", 0.82, 529, []),
     ("filter 40 %", "filter", 0.7, 515, []),
     ("aligned 8, 35 %", "filter_aligned", 0.66, 522, []),
+    ("hybrid 0.65", "hybrid", 0.645, 528, []),
+    ("cifar:mobilenet_v2", "handcrafted", 0.5, 490, []),
 ]
 """Label, family, ratio to the base's 0.8 ms, correct answers out of 540, flags."""
 
@@ -92,7 +95,12 @@ class Bench:
 
     def job(self, state: str = "done", **changes: Any) -> Job:
         """Insert a job for the device."""
-        request = JobRequest(model=ModelSpec(name="cifar:resnet20"), dataset=DatasetSpec(name="digits"))
+        request = JobRequest(
+            model=ModelSpec(name="cifar:resnet20"),
+            dataset=DatasetSpec(name="digits"),
+            rivals=[RivalSpec(name="cifar:mobilenet_v2")],
+            pruning=PruningSpec(methods=["layer", "filter", "hybrid"]),
+        )
         now = self.site.now()
         values: dict[str, Any] = {
             "project_id": self.project_id,
@@ -171,7 +179,7 @@ class Bench:
         return digest
 
     def measured_job(self, *, threads: int = 1) -> Job:
-        """Insert a finished job with the seven networks, built and measured."""
+        """Insert a finished job with all the networks, built and measured."""
         job = self.job()
         key = {"device": self.device.name, "backend": "onnxruntime", "runtime_version": "1.23.2", "threads": threads}
         conditions = Conditions(comparable_key=f"{threads:x}" * 64, key=key)
@@ -248,15 +256,18 @@ def _variant(
     counts = {"correct": correct, "n": IMAGES}
     moments = {"after_surgery": {"correct": 54, "n": IMAGES}, "after_reestimation": None, "final": counts}
     method = {"remove": [f"layer{i}.0" for i in range(1, position + 1)], "prune": []}
+    channels = [["layer1.0.conv1", [0, 3, 5]], ["layer2.0.conv1", [1, 2]]]
     if family.startswith("filter"):
-        method = {"remove": [], "prune": [["layer1.0.conv1", [0, 3, 5]], ["layer2.0.conv1", [1, 2]]]}
+        method = {"remove": [], "prune": channels}
+    if family == "hybrid":
+        method = {"remove": ["layer3.1"], "prune": channels}
     return Variant(
         job_id=job.id,
         attempt_id=attempt.id,
         plan_hash=f"{position:x}" * 64,
-        plan=None if family == "base" else method,
+        plan=None if family in ("base", "handcrafted") else method,
         family=family,
-        criteria=[] if family == "base" else ["imprinting" if position % 2 else "weight_l1"],
+        criteria=[] if family in ("base", "handcrafted") else ["imprinting" if position % 2 else "weight_l1"],
         alignment={"filter": 1, "filter_aligned": 8}.get(family),
         amount=round(1 - ratio, 3),
         label=label,
@@ -269,16 +280,8 @@ def _variant(
         plan_sha256=DIGEST,
         preprocess_sha256=DIGEST,
         reference_sha256=DIGEST,
-        preprocess={
-            "size": 16,
-            "channels": 3,
-            "interpolation": "bilinear",
-            "mean": [0.5, 0.5, 0.5],
-            "std": [0.3, 0.3, 0.3],
-            "classes": [],
-            "layout": "NCHW",
-        },
-        validation_correct=120,
+        preprocess=Preprocess(size=16, channels=3, mean=[0.5] * 3, std=[0.3] * 3).model_dump(mode="json"),
+        validation_correct=round(correct * 126 / IMAGES),
         validation_n=126,
         test_correct=correct,
         test_n=IMAGES,

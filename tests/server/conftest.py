@@ -23,12 +23,10 @@ from server.models import Device, Worker
 BASE_NS = 1_000_000
 IMAGES = 540
 CATALOGUE = Catalogue(
-    models=[ModelInfo(name="cifar:resnet20", source="cifar", description="ResNet-20", input_size=32)],
+    models=[ModelInfo(name="cifar:resnet20", source="cifar", description="", input_size=32)],
     datasets=[DatasetInfo(name="digits", description="digits", classes=10, train_images=1257, test_images=540)],
     criteria=[
-        CriterionInfo(
-            name=name, description=name, source="none", needs_data=False, has_filter_form=name != "imprinting"
-        )
+        CriterionInfo(name=name, description="", source="", needs_data=False, has_filter_form=name != "imprinting")
         for name in ("weight_l1", "imprinting", "random")
     ],
     backends=[
@@ -36,13 +34,15 @@ CATALOGUE = Catalogue(
         BackendInfo(name="null", version="1", precisions=["fp32"], max_opset=99, max_threads=2),
     ],
 )
+PRUNING = {"methods": ["layer", "filter"], "criteria": ["weight_l1", "imprinting"]}
 REQUEST: dict[str, Any] = {
     "model": {"name": "cifar:resnet20"},
     "dataset": {"name": "digits"},
-    "pruning": {"criteria": ["weight_l1", "imprinting"], "targets": {"latency_ratios": [0.7]}},
+    "pruning": PRUNING | {"targets": {"latency_ratios": [0.7]}},
     "training": {"epochs": 1},
 }
 PREPROCESS = {"size": 16, "channels": 3, "mean": [0.5] * 3, "std": [0.5] * 3}
+STOPS = {"layer": "depth", "filter": "the channel floor", "filter_aligned": "alignment"}
 RATIO_OF_STEP = {1: 0.85, 2: 0.7, 3: 0.5}
 
 
@@ -80,7 +80,7 @@ def candidate(family: str, criterion: str, step: int, alignment: int = 1) -> dic
         "plan": {"family": family, "step": step},
         "plan_hash": name_of("plan", family, None if same else criterion, step, alignment),
         "architecture": name_of("architecture", family, step, alignment),
-        "method": "layer" if family == "layer" else "filter",
+        "method": family.removesuffix("_aligned"),
         "family": family,
         "criterion": criterion,
         "alignment": alignment,
@@ -106,8 +106,8 @@ def timed(ratio: float, *, seed: int, processes: int = 1, noise: float = 0.002) 
 class ScriptedWorker:
     """Claims tasks and answers them with real encoded samples, but trains and times nothing.
 
-    `ratios` by architecture, `correct` (test) and `validation` by plan say what it found; `flags` are raised in every
-    group. Answers are plain JSON, so that a test may spoil them before it sends them.
+    `ratios` by architecture, `correct` (test) and `validation` by plan say what it found, `answers` by kind replace its
+    own; `flags` are raised in every group. Answers are plain JSON, which a test may spoil before it sends them.
     """
 
     def __init__(self, http: httpx.Client) -> None:
@@ -115,6 +115,10 @@ class ScriptedWorker:
         self.correct: dict[str, int] = {}
         self.validation: dict[str, int] = {}
         self.flags: list[str] = []
+        self.answers: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {}
+        self.edits: list[dict[str, Any]] = []
+        self.epoch_seconds: float | None = None
+        self.base_macs = 10_000
         self.processes = 1
         self.candidates: list[dict[str, Any]] = [
             *(candidate("layer", criterion, step) for criterion in ("weight_l1", "imprinting") for step in (1, 2, 3)),
@@ -152,6 +156,10 @@ class ScriptedWorker:
             return self.score()
         if task["kind"] == "build":
             return {"network": self.network(payload["plan_hash"], seed=payload["training_seed"])}
+        if task["kind"] in self.answers:
+            return self.answers[task["kind"]](payload)
+        if task["kind"] == "trial":
+            return {"accuracies": {one["plan_hash"]: {"correct": 100, "n": 157} for one in payload["plans"]}}
         if task["kind"] == "sweep":
             ratios = {name: self.ratios[name] for name in payload["architectures"]}
             return {"groups": self.groups(ratios), "conditions": self.conditions(payload)}
@@ -168,7 +176,7 @@ class ScriptedWorker:
         return None
 
     def score(self) -> dict[str, Any]:
-        architectures = {one["architecture"]: one for one in self.candidates}
+        architectures = {one["architecture"]: one for one in [*self.edits, *self.candidates]}
         return {
             "base": self.network("base"),
             "evaluation_pack": self.upload(b"pack"),
@@ -181,11 +189,10 @@ class ScriptedWorker:
                 for name, one in architectures.items()
             ],
             "base_untrained_onnx": self.upload(b"untrained"),
-            "reach": [
-                {"family": "layer", "max_amount": 0.6, "stopped_by": "depth"},
-                {"family": "filter", "max_amount": 0.6, "stopped_by": "the channel floor"},
-                {"family": "filter_aligned", "max_amount": 0.6, "stopped_by": "alignment"},
-            ],
+            "edits": self.edits,
+            "filter_scores": self.upload(b"scores") if self.edits else None,
+            "epoch_seconds": self.epoch_seconds,
+            "reach": [{"family": name, "max_amount": 0.6, "stopped_by": why} for name, why in STOPS.items()],
             "seconds": {"training": 2.0, "scoring": 1.0},
         }
 
@@ -200,9 +207,9 @@ class ScriptedWorker:
             "preprocess": PREPROCESS,
             "preprocess_file": self.upload(b"preprocess"),
             "reference_outputs": self.upload(f"reference {plan_hash} {seed}".encode()),
-            "architecture": plan["architecture"] if plan else name_of("base"),
+            "architecture": plan["architecture"] if plan else name_of(plan_hash),
             "params": plan["params"] if plan else 1000,
-            "macs": plan["macs"] if plan else 10_000,
+            "macs": plan["macs"] if plan else self.base_macs,
             "opset": 18,
             "exporter": "torchscript",
             "export_max_relative_difference": 1e-6,
@@ -224,17 +231,13 @@ class ScriptedWorker:
 
     def session(self, name: str, ratio: float, *, seed: int) -> dict[str, Any]:
         samples = timed(ratio, seed=seed, processes=self.processes)
-        return {
-            "session": name,
-            "samples": self.upload(encode(samples)),
-            "n_samples": len(samples.all_ns()),
-            "p50_ns": median_ns(samples),
-        }
+        said = {"n_samples": len(samples.all_ns()), "p50_ns": median_ns(samples)}
+        return said | {"session": name, "samples": self.upload(encode(samples))}
 
     def measurement(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         plans = {one["variant"]: self._plan_of_file[one["onnx"]] for one in payload["variants"]}
         architectures = {one["plan_hash"]: one["architecture"] for one in self.candidates}
-        ratios = {variant: self.ratios[architectures[plan]] for variant, plan in plans.items()}
+        ratios = {v: self.ratios.get(architectures.get(plan, ""), 0.6) for v, plan in plans.items()}
         correct = {"base": self.correct.get("base", 520)}
         correct |= {variant: self.correct.get(plan, 520) for variant, plan in plans.items()}
         return {
@@ -251,50 +254,46 @@ class ScriptedWorker:
 
     @staticmethod
     def accuracy(session: str, correct: int) -> dict[str, Any]:
-        return {
-            "session": session,
-            "correct": correct,
-            "n": IMAGES,
-            "outcomes": pack_outcomes(np.arange(IMAGES) < correct),
-            "max_relative_difference": 1e-6,
-            "agrees": True,
-        }
+        found = {"session": session, "correct": correct, "n": IMAGES, "max_relative_difference": 1e-6, "agrees": True}
+        return found | {"outcomes": pack_outcomes(np.arange(IMAGES) < correct)}
 
     def _report(self, task: Mapping[str, Any], what: str, body: Mapping[str, Any]) -> httpx.Response:
-        return self.http.post(
-            f"/v1/attempts/{task['attempt_id']}/{what}",
-            headers={"Layerprune-Lease": task["lease_token"]},
-            json={"attempt_no": task["attempt_no"], **body},
-        )
+        headers = {"Layerprune-Lease": task["lease_token"]}
+        numbered = {"attempt_no": task["attempt_no"], **body}
+        return self.http.post(f"/v1/attempts/{task['attempt_id']}/{what}", headers=headers, json=numbered)
 
 
 @pytest.fixture
-def scripted(url: str, register: Callable[..., WorkerRegistered]) -> Iterator[ScriptedWorker]:
+def scripted(
+    url: str, register: Callable[..., WorkerRegistered], offer_more: dict[str, Any]
+) -> Iterator[ScriptedWorker]:
     """A scripted worker with both roles, on the device `local-cpu`."""
-    token = register(name="scripted", catalogue=CATALOGUE, allow_null=True).token
+    token = register(name="scripted", catalogue=CATALOGUE.model_copy(update=offer_more), allow_null=True).token
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30) as http:
         yield ScriptedWorker(http)
 
 
 @pytest.fixture
-def submit(client: httpx.Client) -> Callable[..., dict[str, Any]]:
+def offer_more() -> dict[str, Any]:
+    return {}
+
+
+make_candidate = pytest.fixture(lambda: candidate, name="make_candidate")
+
+
+@pytest.fixture
+def post(client: httpx.Client) -> Callable[..., httpx.Response]:
+    """Send the example request, with whole sections replaced: `post(pruning={...})`."""
+    return lambda **changes: client.post("/v1/jobs", json=REQUEST | changes)
+
+
+@pytest.fixture
+def submit(post: Callable[..., httpx.Response]) -> Callable[..., dict[str, Any]]:
     """Submit the example request, with whole sections replaced: `submit(pruning={...})`."""
 
     def submit(**changes: Any) -> dict[str, Any]:
-        response = client.post("/v1/jobs", json=REQUEST | changes)
+        response = post(**changes)
         assert response.status_code == 201, response.text
         return dict(response.json())
 
     return submit
-
-
-@pytest.fixture
-def refused(client: httpx.Client) -> Callable[..., dict[str, Any]]:
-    """Submit the example request with sections replaced, and give the error it is refused with."""
-
-    def refused(**changes: Any) -> dict[str, Any]:
-        response = client.post("/v1/jobs", json=REQUEST | changes)
-        assert response.status_code == 422, response.text
-        return dict(response.json()["error"])
-
-    return refused

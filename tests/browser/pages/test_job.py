@@ -69,10 +69,10 @@ def test_the_result_appears_when_it_is_there(visitor: Any, bench: Any) -> None:
     bench.site.change(job, state="running", finished_at=None)
     visitor.sign_in()
     visitor.open(f"/jobs/{job.public_id}")
-    assert visitor.points("#plot-1") == 7
+    assert visitor.points("#plot-1") == 9
     bench.site.change(job, state="done", finished_at=bench.site.now())
     expect(visitor.page.locator("#state")).to_have_text("done")
-    assert visitor.points("#plot-1") == 7
+    assert visitor.points("#plot-1") == 9
 
 
 def test_the_cancel_button_cancels(visitor: Any, bench: Any, running: Any) -> None:
@@ -122,3 +122,35 @@ def test_the_form_shows_why_the_server_refuses(visitor: Any, bench: Any) -> None
     visitor.page.get_by_label("Latency targets").fill("1.2")
     visitor.page.get_by_role("button", name="Submit").click()
     expect(visitor.page.locator("#problem")).to_contain_text("1.2")
+
+
+def test_the_result_says_who_wins_where_and_why(visitor: Any, bench: Any) -> None:
+    job = bench.measured_job()
+    visitor.sign_in()
+    visitor.open(f"/jobs/{job.public_id}")
+    result = visitor.page.locator("#result section[aria-label=Result]")
+    glance = result.locator("table").first.inner_text()
+    for part in ("local-cpu", "1 thread", "0.65 of the base", "hybrid", "handcrafted 0.50"):
+        assert part in glance
+    # At the target of 0.65: layers, aligned filters, hybrid and the rival, every two of them; filters end at 0.7.
+    pairs = result.locator("table", has=visitor.page.get_by_text("Every two families")).locator("tbody tr")
+    assert pairs.filter(has_text="0.65 of the base").count() == 6
+    assert pairs.filter(has_text="interpolated").count() > 0
+    details = result.locator("details", has_text="Whole fronts")
+    assert not details.locator("li").first.is_visible()
+    details.locator("summary").click()
+    assert "crossover" in details.locator("li").first.inner_text()
+    assert visitor.problems == []
+
+
+@pytest.mark.parametrize(("kind", "title"), [("search", "solve 3 targets, round 1"), ("trial", "try 12 plans")])
+def test_it_shows_the_stages_between(visitor: Any, bench: Any, kind: str, title: str) -> None:
+    job = bench.job("running", notes=["cut after the trial: layer 4/9"])
+    progress = {"phase": "solving", "message": "target 2 of 3", "fraction": 0.4}
+    bench.attempt(bench.task(job, kind, "leased", title=title, progress=progress), "leased")
+    visitor.sign_in()
+    visitor.open(f"/jobs/{job.public_id}")
+    now = visitor.page.locator("#now").inner_text()
+    assert title in now
+    assert "target 2 of 3" in now
+    assert "cut after the trial: layer 4/9" in visitor.page.locator("#notes").inner_text()

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
+MATRIX = "/matrix?model=cifar%3Aresnet20&dataset=digits"
 
 
 def _rows(visitor: Any) -> int:
@@ -41,16 +42,16 @@ def test_an_empty_leaderboard_says_how_to_start(visitor: Any) -> None:
 def test_every_measured_variant_is_a_point_and_a_row(visitor: Any, bench: Any) -> None:
     bench.measured_job()
     visitor.sign_in()
-    assert visitor.points() == 7
-    assert _rows(visitor) == 7
+    assert visitor.points() == 9
+    assert _rows(visitor) == 9
 
 
 def test_the_plot_has_whiskers_fronts_and_the_base_lines(visitor: Any, bench: Any) -> None:
     bench.measured_job()
     visitor.sign_in()
     visitor.drawn()
-    assert visitor.page.locator(".errorbars .xerror").count() == 7
-    assert visitor.page.locator(".errorbars .yerror").count() == 7
+    assert visitor.page.locator(".errorbars .xerror").count() == 9
+    assert visitor.page.locator(".errorbars .yerror").count() == 9
     assert visitor.page.locator(".scatterlayer .lines path").count() == 2
     assert visitor.page.locator(".shapelayer path").count() == 2
 
@@ -81,13 +82,13 @@ def test_rows_of_unlike_conditions_get_a_plot_each(visitor: Any, bench: Any) -> 
     bench.measured_job(threads=2)
     visitor.sign_in()
     assert "2 different sets of conditions" in visitor.page.locator("#slices").inner_text()
-    assert (visitor.points("#plot-1"), visitor.points("#plot-2")) == (7, 7)
+    assert (visitor.points("#plot-1"), visitor.points("#plot-2")) == (9, 9)
 
 
 def test_nothing_leaves_the_host_and_nothing_breaks_the_policy(visitor: Any, bench: Any) -> None:
     job = bench.measured_job()
     visitor.sign_in()
-    for path in ("/", f"/jobs/{job.public_id}", "/jobs", "/jobs/new", "/devices", "/docs"):
+    for path in ("/", f"/jobs/{job.public_id}", MATRIX, "/jobs", "/jobs/new", "/devices", "/docs"):
         visitor.open(path)
         if visitor.page.locator("[data-figure]").count():
             visitor.drawn()
@@ -136,7 +137,7 @@ def test_no_page_is_wider_than_a_small_screen(visitor: Any, bench: Any) -> None:
     job = bench.measured_job()
     visitor.page.set_viewport_size({"width": 400, "height": 800})
     visitor.sign_in()
-    for path in ("/", "/jobs", "/jobs/new", f"/jobs/{job.public_id}", "/devices", "/docs"):
+    for path in ("/", "/jobs", "/jobs/new", f"/jobs/{job.public_id}", MATRIX, "/devices", "/docs"):
         visitor.open(path)
         if visitor.page.locator("[data-figure]").count():
             visitor.drawn()
@@ -151,4 +152,41 @@ def test_pages_follow_each_other(visitor: Any, bench: Any) -> None:
     assert "4 more sets" in visitor.page.locator("main").inner_text()
     visitor.page.get_by_role("link", name="Next page").click()
     visitor.page.wait_for_url("**cursor=**")
-    assert _rows(visitor) == 6
+    assert _rows(visitor) == 22
+
+
+def test_a_family_can_be_picked(visitor: Any, bench: Any) -> None:
+    bench.measured_job()
+    visitor.sign_in()
+    visitor.page.get_by_label("Family").select_option(label="handcrafted")
+    visitor.page.get_by_role("button", name="Filter").click()
+    visitor.page.wait_for_url("**/?*family=handcrafted*")
+    assert visitor.page.locator("table.board tbody th a").all_inner_texts() == ["cifar:mobilenet_v2"]
+
+
+def test_a_hybrid_shows_its_layers_and_its_channels(visitor: Any, bench: Any) -> None:
+    bench.measured_job()
+    visitor.sign_in()
+    visitor.page.get_by_role("link", name="hybrid 0.65").click()
+    went = visitor.page.locator("section[aria-label=Plan]").inner_text()
+    assert "1 layer removed" in went
+    assert "layer1.0.conv1: 3 channels" in went
+
+
+def test_a_rival_is_said_to_be_small_by_design(visitor: Any, bench: Any) -> None:
+    bench.measured_job()
+    visitor.sign_in()
+    visitor.page.get_by_role("link", name="cifar:mobilenet_v2").click()
+    assert "small by design" in visitor.page.locator("section[aria-label=Plan]").inner_text()
+
+
+def test_jobs_of_one_model_share_a_matrix(visitor: Any, bench: Any) -> None:
+    for threads in (1, 2):
+        bench.measured_job(threads=threads)
+    visitor.sign_in()
+    visitor.open(MATRIX)
+    rows = visitor.page.locator("table tbody tr")
+    assert rows.count() == 2
+    assert ["1 thread" in rows.nth(i).inner_text() for i in range(2)] == [True, False]
+    visitor.page.get_by_role("link").filter(has=visitor.page.locator("code")).first.click()
+    visitor.page.wait_for_url("**/jobs/*-*")

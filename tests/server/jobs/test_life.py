@@ -251,4 +251,4 @@ def test_a_method_that_reaches_no_target_is_noted_and_the_other_goes_on(
     assert view["state"] == "done"
     assert sum("cannot reach 0.4" in note for note in view["notes"]) == 2
     (device,) = client.get(f"/v1/jobs/{job['id']}/comparison").json()["devices"]
-    assert set(device["targets"][0]["missing"]) == {"filter", "filter_aligned"}
+    assert set(device["targets"][0]["missing"]) == {"filter", "filter_aligned", "hybrid"}

@@ -127,6 +127,32 @@ def test_without_layers_the_aligned_filters_meet_the_unaligned_ones() -> None:
     assert names(choose(points, 0.5)) == ["filter", "near"]
 
 
+def test_hybrids_meet_the_layers_too() -> None:
+    points = [point("layer", ratio=0.48), point("near", "hybrid", ratio=0.485), point("slowest", "hybrid", ratio=0.5)]
+    assert set(names(choose(points, 0.5))) == {"layer", "near"}
+
+
+def test_where_layers_reach_nothing_the_others_meet_the_hybrids() -> None:
+    points = [
+        point("layer", ratio=0.8),
+        point("hybrid", "hybrid", ratio=0.49),
+        point("near", "filter_aligned", alignment=8, ratio=0.488),
+        point("slowest", "filter_aligned", alignment=8, ratio=0.51),
+    ]
+    assert set(names(choose(points, 0.5))) == {"hybrid", "near"}
+
+
+def test_a_pick_knows_every_use_it_was_wished_for() -> None:
+    points = [point("a", ratio=0.5), point("a", "hybrid", ratio=0.5)]
+    (pick,) = choose(points, 0.5, 0.51).picks
+    assert {(use.family, use.target_no) for use in pick.uses} == {
+        ("layer", 0),
+        ("layer", 1),
+        ("hybrid", 0),
+        ("hybrid", 1),
+    }
+
+
 def test_a_family_that_cannot_reach_the_target_is_nobodys_anchor() -> None:
     points = [
         point("layer", ratio=0.9),

@@ -66,7 +66,7 @@ REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
         {"pruning": {"criteria": ["weight_l1", "random"]}, "training": {"seeds": list(range(32))}},
         "too_many_trainings",
         "pruning",
-        "asks for 576 trainings, the limit",
+        "asks for 864 trainings, the limit",
     ),
     (
         {"pruning": {"targets": {"latency_ratios": [0.7, 0.7]}}},

@@ -140,19 +140,60 @@ def test_the_comparison_says_who_won_where(job: Any, client: Any) -> None:
     (device,) = found["devices"]
     assert (device["device"], device["base_accuracy"]["correct"]) == ("local-cpu", 520)
     first, second = device["targets"]
-    assert [duel["verdict"] for duel in first["duels"]] == ["first", "first"]
-    assert [duel["verdict"] for duel in second["duels"]] == ["tied", "tied"]
+    assert [duel["verdict"] for duel in first["duels"]] == ["first", "first", "tied"]
+    assert [duel["verdict"] for duel in second["duels"]] == ["tied"] * 3
+    assert (first["winners"], second["winners"]) == (["layer"], ["layer", "filter", "filter_aligned"])
     duel = first["duels"][0]
     assert duel["accuracy_difference"] == pytest.approx(50 / 540)
     assert duel["equally_fast"]
     assert {contender["tries"] for contender in first["contenders"]} == {1}
-    assert "more accurate and no slower at 1, tied at 1 of 2 targets" in device["summary"]
+    assert not duel["at_equal_latency"]["interpolated"]
+    assert device["summary"].startswith(
+        "On local-cpu, at equal measured latency, layer pruning is more accurate than 2 other families at 0.7 of the "
+        "base's latency; layer pruning, unaligned filter pruning and aligned filter pruning are tied at 0.5 of"
+    )
     assert {reach["family"]: reach["stopped_by"] for reach in device["reach"]} == {
         "layer": "depth",
         "filter": "the channel floor",
         "filter_aligned": "alignment",
     }
     assert device["reach"][0]["lowest_ratio"] == pytest.approx(0.5, rel=0.01)
+    assert device["reference_accuracy"] == pytest.approx(450 / 540)
+    # All validate alike, so the fastest stands for all: 450 right, as few as any.
+    assert device["reach"][0]["hypervolume"]["value"] == 0
+    assert [(front["first"], front["second"]) for front in device["fronts"]] == [
+        ("layer", "filter"),
+        ("layer", "filter_aligned"),
+        ("filter", "filter_aligned"),
+    ]
+    assert {(form["criterion"], form["second"]) for form in device["forms"]} == {
+        ("weight_l1", "filter"),
+        ("weight_l1", "filter_aligned"),
+    }
+
+
+def test_the_matrix_has_a_row_per_place_and_a_cell_per_target(job: Any, client: Any) -> None:
+    found = client.get(f"/v1/jobs/{job['id']}/matrix").json()
+    (row,) = found["rows"]
+    assert (row["device"], row["runtime"], row["threads"], row["job"]) == (
+        "local-cpu",
+        "onnxruntime 1.23",
+        1,
+        job["id"],
+    )
+    assert [cell["winners"] for cell in row["cells"]] == [["layer"], ["layer", "filter", "filter_aligned"]]
+    assert row["cells"][0]["ratios"]["layer"] == pytest.approx(0.7, rel=0.01)
+    assert found["summary"] == (
+        "Of 2 comparisons on 1 combination of device, runtime and settings, layer pruning wins 1, 1 is a tie."
+    )
+
+
+def test_jobs_of_one_model_and_data_set_share_a_matrix(job: Any, client: Any) -> None:
+    found = client.get("/v1/matrix", params={"model": "cifar:resnet20", "dataset": "digits"}).json()
+    assert [row["job"] for row in found["rows"]] == [job["id"]]
+    assert client.get("/v1/matrix", params={"model": "cifar:resnet20", "dataset": "other"}).json()["rows"] == []
+    assert client.get("/v1/matrix", params={"model": "cifar:resnet20"}).status_code == 422
+    assert client.get("/v1/jobs/none/matrix").status_code == 404
 
 
 def test_the_comparison_is_the_same_whenever_it_is_asked_for(job: Any, client: Any) -> None:
@@ -174,14 +215,23 @@ def test_amounts_are_compared_without_claiming_equal_latency(scripted: Any, subm
     (device,) = client.get(f"/v1/jobs/{job['id']}/comparison").json()["devices"]
     (target,) = device["targets"]
     assert (target["target"], target["target_ratio"]) == ("40% of the MACs removed", None)
-    assert {duel["verdict"] for duel in target["duels"]} == {"first_faster"}
-    assert "no difference in accuracy is shown" in target["duels"][0]["sentence"]
+    against_layers = [duel for duel in target["duels"] if duel["first"]["family"] == "layer"]
+    assert {duel["verdict"] for duel in against_layers} == {"first_faster"}
+    assert "no difference in accuracy is shown" in against_layers[0]["sentence"]
+    # Layers at 0.7 go with the base at 1 for a third of the images.
+    equal = against_layers[0]["at_equal_latency"]
+    assert (equal["interpolated"], equal["verdict"]) == (False, "tied")
     assert {reach["stopped_by"] for reach in device["reach"]} == {"only the amounts that the job names were tried"}
 
 
 def test_a_family_that_the_limit_of_trainings_cut_is_not_called_slow(scripted: Any, submit: Any, client: Any) -> None:
     pruning = {"criteria": ["weight_l1", "imprinting"], "targets": {"latency_ratios": [0.7, 0.5]}, "max_trainings": 3}
     job = submit(pruning=pruning)
+    scripted.answers = {
+        "trial": lambda payload: {
+            "accuracies": {plan["plan_hash"]: {"correct": 100, "n": 157} for plan in payload["plans"]}
+        }
+    }
     scripted.run()
     found = client.get(f"/v1/jobs/{job['id']}/comparison").json()
     missing = [why for target in found["devices"][0]["targets"] for why in target["missing"].values()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -28,7 +29,7 @@ from server.db import make_engine, make_sessions, transaction
 from server.jobs import stages
 from server.models import Job, Worker
 from server.notify import Notifier
-from server.tasks import leases, queue, reports
+from server.tasks import checkpoints, leases, queue, reports
 from server.workers.service import register
 
 LEASE_S = 90
@@ -133,14 +134,27 @@ class Server:
         report = FailureReport(attempt_no=lease.number, reason=reason, message="broke")
         return self.run(lambda ctx: reports.fail(ctx, self.workers[lease.worker], lease.attempt, lease.token, report))
 
-    def beat(self, lease: Lease) -> Any:
-        beat = Heartbeat(attempt_no=lease.number)
+    def beat(self, lease: Lease, checkpoint: str | None = None) -> Any:
+        beat = Heartbeat(attempt_no=lease.number, checkpoint=checkpoint)
         return self.run(
             lambda ctx: reports.heartbeat(ctx, self.workers[lease.worker], lease.attempt, lease.token, beat)
         )
 
     def reap(self) -> None:
         self.run(leases.expire_leases)
+
+    def upload(self, content: bytes) -> str:
+        """Store content as a worker would, and give its digest."""
+        digest = hashlib.sha256(content).hexdigest()
+        with LocalStore(self.root).receive(digest) as incoming:
+            incoming.write(content)
+            incoming.keep()
+        with transaction(self.sessions) as session:
+            note_upload(session, self.project, digest, len(content), now=self.now)
+        return digest
+
+    def tidy(self) -> int:
+        return self.run(checkpoints.drop_ended)
 
     def cancel(self, job_id: str) -> None:
         def act(ctx: StageContext) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 
 from layerprune.api.leaderboard import LeaderboardRow
+from layerprune.api.pruning import Family
+from server.web import assets
 from server.web.board import Query
-from server.web.figures import Curve, Figure, accuracy_latency, slices, training_curves
+from server.web.figures import FAMILIES, SYMBOLS, Curve, Figure, accuracy_latency, slices, training_curves
+from server.web.formats import FAMILY_NAMES
 
 
 def _points(figure: Figure) -> dict[str, Figure]:
@@ -104,3 +108,13 @@ def test_training_curves_show_accuracy_and_loss_and_mark_what_runs() -> None:
     assert base_loss["y"] == [1.5]
     assert (layer["y"], layer["line"]["dash"]) == ([90.0, 95.0], "solid")
     assert layer_loss["yaxis"] == "y2"
+
+
+def test_every_family_has_a_name_a_sign_and_a_colour_of_its_own(row: Callable[..., LeaderboardRow]) -> None:
+    assert set(FAMILIES) == set(get_args(Family)) == set(FAMILY_NAMES)
+    assert len(set(SYMBOLS.values())) == len(FAMILIES)
+    points = _points(accuracy_latency([row(family, family, 0.5, 500) for family in FAMILIES]))
+    css = assets.read("style.css").decode()
+    for family in FAMILIES:
+        colour = points[family]["marker"]["color"]
+        assert css.count(f"{colour.removeprefix('var(').removesuffix(')')}: #") == 2, "one for light, one for dark"

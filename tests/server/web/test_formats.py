@@ -16,6 +16,10 @@ def test_latency_has_three_significant_digits(nanoseconds: int | None, text: str
     assert formats.ms(nanoseconds) == text
 
 
+def test_a_difference_of_accuracies_is_written_in_points_with_its_sign() -> None:
+    assert [formats.points(value) for value in (0.012, -0.0151)] == ["+1.2", "−1.5"]
+
+
 @pytest.mark.parametrize(
     ("number", "text"),
     [(0, "0"), (999, "999"), (9_996, "10.0 k"), (272_474, "272 k"), (10_300_000, "10.3 M"), (999_600, "1.00 M")],

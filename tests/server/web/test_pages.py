@@ -142,3 +142,9 @@ def test_a_table_to_take_away_has_a_column_per_number(board: list[LeaderboardRow
 )
 def test_goals_are_said_in_words(pruning: dict[str, object], text: str) -> None:
     assert goals(PruningSpec.model_validate(pruning)) == text
+
+
+def test_a_matrix_of_nothing_says_so(client: httpx.Client) -> None:
+    page = client.get("/matrix", params={"model": "cifar:resnet20", "dataset": "digits"}, headers=HTML)
+    assert page.status_code == 200
+    assert "has measured anything yet" in page.text
