@@ -10,13 +10,16 @@ from torch import Tensor, fx
 
 from layerprune.api.errors import BadInput
 from layerprune.api.pruning import Family, PruningSpec
-from layerprune.api.tasks import Candidate, Reach
+from layerprune.api.tasks import Candidate, Edit, Reach
+from layerprune.budgets import Budgeted, plan_within
+from layerprune.edits import Editor
 from layerprune.filters import FilterPlanner, Outcome, Scope, Scores
+from layerprune.search import costs_by_criterion
 from layerprune.structure.architecture import architecture_hash
-from layerprune.structure.layers import Layer, find_layers
+from layerprune.structure.layers import Layer, candidates_of, find_layers
 from layerprune.structure.macs import count_params
 from layerprune.structure.plan import Plan
-from layerprune.structure.surgery import apply_plan_, remove_layers_
+from layerprune.structure.surgery import apply_plan_, without_layers
 
 STEP = 0.05
 """Filter plans of one cell differ by at least this fraction of MACs: narrower than the window of -6 to +3 % of latency
@@ -78,8 +81,9 @@ def enumerate_candidates(
                 continue
             seen.add((plan.criterion, left.architecture))
             plans.setdefault(left.architecture, plan)
-            candidates.append(_candidate(base, family, plan, left))
+            candidates.append(describe(family, plan, left, base_macs=base_macs))
         reach += maker.reach()
+        notes += maker.notes
     return CandidateSet(candidates, plans, reach, notes, graph, example)
 
 
@@ -102,8 +106,10 @@ class _Layers:
 
     def __init__(self, base: _Base, scores: Mapping[str, Mapping[str, float]], spec: PruningSpec) -> None:
         self._base, self._scores, self._spec = base, scores, spec
-        self._layers = [layer for layer in find_layers(base.graph) if layer.default]
+        found = find_layers(base.graph, width_changing=spec.layers.width_changing)
+        self._layers = candidates_of(found, spec.layers)
         self._known: dict[tuple[str, ...], Outcome] = {}
+        self.notes: list[str] = []
 
     def plans(self) -> Iterator[_Offer]:
         for criterion in self._spec.criteria:
@@ -112,12 +118,12 @@ class _Layers:
                 yield "layer", plan, self._left(plan)
 
     def reach(self) -> list[Reach]:
-        saved = sum(layer.macs for layer in self._layers)
         count = len(self._layers)
+        macs = sum(int(node.meta["macs"]) for node in without_layers(self._base.graph, self._layers).graph.nodes)
         why = f"depth: {count} layers can go, every other one changes the shape of its input"
         if not count:
             why = "depth: every layer changes the shape of its input"
-        return [Reach(family="layer", max_amount=self._base.amount(self._base.macs - saved), stopped_by=why)]
+        return [Reach(family="layer", max_amount=self._base.amount(macs), stopped_by=why)]
 
     def _nested(self, criterion: str) -> Iterator[Sequence[Layer]]:
         scores = self._scores[criterion]
@@ -134,10 +140,7 @@ class _Layers:
 
     def _left(self, plan: Plan) -> Outcome:
         if plan.remove not in self._known:
-            graph = self._base.graph
-            # The copy shares the modules: removing layers changes the wiring only.
-            sketch = fx.GraphModule(graph, copy.deepcopy(graph.graph))
-            remove_layers_(sketch, [layer for layer in self._layers if layer.name in plan.remove])
+            sketch = without_layers(self._base.graph, [layer for layer in self._layers if layer.name in plan.remove])
             macs = sum(int(node.meta["macs"]) for node in sketch.graph.nodes)
             self._known[plan.remove] = Outcome(architecture_hash(sketch), count_params(sketch), macs)
         return self._known[plan.remove]
@@ -152,6 +155,7 @@ class _Filters:
         self._rankings = {name: self._planner.rank(scores[name]) for name in spec.criteria if name in scores}
         self._known: dict[tuple[int, ...], Outcome] = {}
         self._furthest: dict[Family, tuple[int, int]] = {}
+        self.notes: list[str] = []
         for criterion in list(self._rankings)[:1]:
             self._planner.check(self._plan(criterion, 1.0, min(spec.filters.alignments), "uniform"))
 
@@ -183,6 +187,10 @@ class _Filters:
             chosen = _nearest(list(grid.values()), self._spec.amounts, lambda plan: self._amount(plan))
         else:
             chosen = _ladder(grid, self._base.macs, self._spec)
+        if all(plan.is_empty for plan in grid.values()):
+            everywhere = " (global)" if scope == "global" else ""
+            aligned = f"aligned to {alignment}" if alignment > 1 else "unaligned"
+            self.notes.append(f"{criterion}: filters {aligned}{everywhere} remove nothing, no layer is wide enough")
         for plan in chosen:
             if not plan.is_empty:
                 yield family, plan, self._left(plan)
@@ -237,14 +245,44 @@ def _nearest(plans: Sequence[Plan], amounts: Iterable[float] | None, amount_of: 
     return [plan for place, plan in enumerate(chosen) if plan not in chosen[:place]]
 
 
-def _candidate(base: _Base, family: Family, plan: Plan, left: Outcome) -> Candidate:
-    amount = base.amount(left.macs)
-    if plan.method == "layer":
-        label = f"{plan.criterion}, {len(plan.remove)} layer{'s' * (len(plan.remove) != 1)}"
-    else:
-        aligned = f", aligned to {plan.alignment}" if plan.alignment > 1 else ""
-        everywhere = ", global" if plan.scope == "global" else ""
-        label = f"{plan.criterion}, filters -{amount:.0%} MACs{aligned}{everywhere}"
+def by_amounts(editor: Editor, edits: Sequence[Edit], spec: PruningSpec, *, base_macs: int) -> list[Candidate]:
+    """For each amount and criterion the hybrid that costs least and removes as much of the base's MACs at least.
+
+    Multiply-accumulates take the place of latency in the program of search.py.
+    """
+    if not spec.amounts or "hybrid" not in spec.methods:
+        return []
+    ratios = {edit.architecture: edit.macs / base_macs for edit in edits}
+    found: dict[str, Candidate] = {}
+    for criterion, costs in costs_by_criterion(edits, {}, "hybrid").items():
+        for amount in sorted(spec.amounts):
+            planned = plan_within(
+                1 - amount,
+                editor,
+                edits,
+                ratios,
+                family="hybrid",
+                criterion=criterion,
+                costs=costs,
+                base_macs=base_macs,
+            )
+            if isinstance(planned, Budgeted) and not planned.plan.is_empty:
+                candidate = describe("hybrid", planned.plan, planned.left, base_macs=base_macs)
+                found.setdefault(f"{criterion} {candidate.plan_hash}", candidate)
+    return list(found.values())
+
+
+def describe(family: Family, plan: Plan, left: Outcome, *, base_macs: int) -> Candidate:
+    """A plan as a candidate of its family."""
+    amount = min(1.0, max(0.0, 1 - left.macs / base_macs)) if base_macs else 0.0
+    layers = f"{len(plan.remove)} layer{'s' * (len(plan.remove) != 1)}"
+    aligned = f", aligned to {plan.alignment}" if plan.alignment > 1 else ""
+    everywhere = ", global" if plan.scope == "global" else ""
+    label = {
+        "layer": f"{plan.criterion}, {layers}",
+        "filter": f"{plan.criterion}, filters -{amount:.0%} MACs{aligned}{everywhere}",
+        "hybrid": f"{plan.criterion}, {layers} and channels, -{amount:.0%} MACs{aligned}",
+    }[plan.method]
     return Candidate(
         plan=plan.to_dict(),
         plan_hash=plan.hash,
@@ -254,7 +292,7 @@ def _candidate(base: _Base, family: Family, plan: Plan, left: Outcome) -> Candid
         criterion=plan.criterion,
         alignment=plan.alignment,
         scope=plan.scope,
-        amount=min(1.0, max(0.0, amount)),
+        amount=amount,
         params=left.params,
         macs=left.macs,
         label=label,

@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from layerprune.api.errors import BadInput
 from layerprune.structure import operations
 from layerprune.structure.architecture import architecture_hash
-from layerprune.structure.channels import ChannelGroup, find_groups, prune_
+from layerprune.structure.channels import ChannelGroup, Cut, cannot_prune, find_groups, prune_
 from layerprune.structure.macs import count, count_params
 from layerprune.structure.plan import Plan
 from layerprune.structure.trace import Untraceable, propagate
@@ -41,7 +41,7 @@ def filter_plan(
 ) -> Plan:
     """Plan to remove about the fraction ``ratio`` of the channels; see ``FilterPlanner`` for many plans at once.
 
-    Raises BadInput if torch-pruning cannot follow the network or what is left of it does not run.
+    Raises BadInput if torch-pruning cannot follow the network or no channels can go.
     """
     planner = FilterPlanner(graph, example)
     plan = planner.plan(
@@ -80,8 +80,8 @@ class FilterPlanner:
         self._graph = graph
         self._example = example
         self._architecture = architecture_hash(graph)
-        self.groups: tuple[ChannelGroup, ...] = find_groups(graph, example)
-        members = [member for group in self.groups for member in group.members]
+        groups = find_groups(graph, example)
+        members = [member for group in groups for member in group.members]
         self._coupled = {member.name for member in members if member.side != "parameter"}
         self._loose = {member.name for member in members if member.side == "parameter"}
         # Pruning replaces a module's tensors and never writes into them, so one copy without weights serves all plans.
@@ -89,6 +89,31 @@ class FilterPlanner:
         weighted = [node for node in graph.graph.nodes if operations.is_weighted(node)]
         self._costs = [(str(node.target), _sides(node) or (1, 1), int(node.meta["macs"])) for node in weighted]
         self._counts_exactly = all(_sides(node) is not None for node in weighted)
+        self.groups: tuple[ChannelGroup, ...] = self._losable(groups)
+
+    def _losable(self, groups: Sequence[ChannelGroup]) -> tuple[ChannelGroup, ...]:
+        """The groups without whose first channels the network still runs.
+
+        Tracing writes sizes into the graph, such as the number of heads; groups whose width stands there must stay.
+        """
+        if self._runs_without(groups):
+            return tuple(groups)
+        kept = tuple(group for group in groups if self._runs_without([group]))
+        if not kept:
+            raise cannot_prune("every size that could change is written into its graph as a number")
+        return kept
+
+    def _runs_without(self, groups: Sequence[ChannelGroup]) -> bool:
+        firsts = [
+            (group.name, tuple(part * (group.width // group.parts) for part in range(group.parts)))
+            for group in groups
+            if group.width > group.parts
+        ]
+        try:
+            propagate(self._cut(groups, firsts), self._example)
+        except Untraceable:
+            return False
+        return True
 
     def rank(self, scores: Scores) -> Ranking:
         """Bring the scores of single convolutions to the groups: a group's is the mean over its coupled convolutions.
@@ -97,7 +122,7 @@ class FilterPlanner:
         """
         importance = {}
         for group in self.groups:
-            places = _group_scores(group, scores)
+            places = group_scores(group, scores)
             if places is not None:
                 importance[group.name] = places
         order = {name: torch.argsort(places, stable=True).tolist() for name, places in importance.items()}
@@ -128,11 +153,9 @@ class FilterPlanner:
             aim = wanted[group] - excess.get(group.width, 0.0)
             kept = _nearest_width(group, aim, alignment=alignment, min_channels=min_channels)
             excess[group.width] = kept - aim
-            size = group.width // group.parts
-            lowest = ranking.order[group.name][: (group.width - kept) // group.parts]
-            gone = sorted(part * size + place for part in range(group.parts) for place in lowest)
+            gone = self.lowest(ranking, group, kept)
             if gone:
-                cuts.append((group.name, tuple(gone)))
+                cuts.append((group.name, gone))
         return Plan(
             method="filter",
             criterion=criterion,
@@ -142,6 +165,12 @@ class FilterPlanner:
             scope=scope,
             min_channels=min_channels,
         )
+
+    def lowest(self, ranking: Ranking, group: ChannelGroup, kept: int) -> tuple[int, ...]:
+        """The channels that go when a group keeps so many, a multiple of its parts: the lowest of each part."""
+        size = group.width // group.parts
+        places = ranking.order[group.name][: (group.width - kept) // group.parts]
+        return tuple(sorted(part * size + place for part in range(group.parts) for place in places))
 
     def widths(self, plan: Plan) -> tuple[int, ...]:
         """What each group keeps: plans with the same widths leave the same architecture."""
@@ -178,31 +207,33 @@ class FilterPlanner:
         try:
             propagate(self._pruned(plan), self._example)
         except Untraceable as error:
-            raise BadInput(
-                f"filters of this network cannot be pruned: {error.message}",
-                field="pruning.methods",
-                value="filter",
-                remedy="Ask for the method 'layer' alone.",
-            ) from error
+            raise cannot_prune(error.message) from error
 
     def _pruned(self, plan: Plan) -> fx.GraphModule:
+        return self._cut(self.groups, plan.prune)
+
+    def _cut(self, groups: Sequence[ChannelGroup], cuts: Sequence[Cut]) -> fx.GraphModule:
         for name in self._coupled:
             self._sketch.set_submodule(name, _shell(self._graph.get_submodule(name)))
         for name in self._loose:
             owner, _, own = name.rpartition(".")
             setattr(self._sketch.get_submodule(owner), own, self._graph.get_parameter(name))
-        prune_(self._sketch, self.groups, plan.prune)
+        prune_(self._sketch, groups, cuts)
         return self._sketch
 
 
 def _shell(module: nn.Module) -> nn.Module:
     """A copy of a module that shares its tensors but not the places where it keeps them."""
     shell = copy.copy(module)
-    shell.__dict__.update(_parameters=dict(module._parameters), _buffers=dict(module._buffers))
+    shell.__dict__.update(
+        _parameters=dict(module._parameters),
+        _buffers=dict(module._buffers),
+        _modules={name: child and _shell(child) for name, child in module._modules.items()},
+    )
     return shell
 
 
-def _group_scores(group: ChannelGroup, scores: Scores) -> Tensor | None:
+def group_scores(group: ChannelGroup, scores: Scores) -> Tensor | None:
     """Importance of each place of a group: the mean over its scored convolutions and its parts; None without any."""
     rows = []
     for member in group.members:

@@ -19,6 +19,7 @@ from layerprune.api.catalogue import BackendInfo, Catalogue
 from layerprune.api.errors import BadInput, LayerPruneError
 from layerprune.api.jobs import Progress
 from layerprune.api.wire import Wire
+from layerprune.roots import data_roots
 
 from .children import clean_environment
 from .kinds import Kind, load
@@ -28,6 +29,8 @@ LISTS = {
     "datasets": "layerprune.data:list_datasets",
     "criteria": "layerprune.criteria:list_criteria",
 }
+ONNX_IMPORTER = "onnx"
+"""With this package, uploaded ONNX files can be made trainable."""
 LIBRARY_S = 3600.0
 """Importing takes seconds, but it waits while another worker of the host measures."""
 DESCRIBE_S = 120.0
@@ -58,7 +61,14 @@ def run(
     checkpoint: Callable[[], None],  # noqa: ARG001
 ) -> Catalogue:
     """List what the installed library can build."""
-    return Catalogue.model_validate({name: load(function)() for name, function in LISTS.items()})
+    lists = {name: load(function)() for name, function in LISTS.items()}
+    return Catalogue.model_validate(
+        {
+            **lists,
+            "data_roots": [str(root) for root in data_roots()],
+            "imports_onnx": importlib.util.find_spec(ONNX_IMPORTER) is not None,
+        }
+    )
 
 
 def check_build_packages() -> None:

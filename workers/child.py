@@ -25,6 +25,8 @@ from .kinds import load
 from .lifeline import die_with
 
 SPEC, RESULT, FAILURE, LOG = "spec.json", "result.json", "failure.json", "log.txt"
+CHECKPOINT = "checkpoint.safetensors"
+"""Where a training leaves its state, whole or not at all; the agent uploads it while the task goes on."""
 
 REASONS: tuple[str, ...] = get_args(Reason)
 

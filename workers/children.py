@@ -62,8 +62,16 @@ class _Fresh:
 class Zygote:
     """The pre-imported parent of build children (`workers.zygote`): started when needed, stopped while measuring."""
 
-    def __init__(self, folder: Path, lock_folder: Path, *, modules: Sequence[str] = BUILD_MODULES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        lock_folder: Path,
+        *,
+        modules: Sequence[str] = BUILD_MODULES,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._modules = modules
+        self._environment = {**SHORT_SPIN, **environment}
         self._log = folder / "zygote.log"
         self._lock_folder = lock_folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -77,7 +85,7 @@ class Zygote:
         self._socket, theirs = socket.socketpair()
         with theirs, self._log.open("wb") as log:
             arguments = [str(os.getpid()), str(theirs.fileno()), str(self._lock_folder), *self._modules]
-            self._process = _start("workers.zygote", arguments, theirs.fileno(), log, SHORT_SPIN)
+            self._process = _start("workers.zygote", arguments, theirs.fileno(), log, self._environment)
 
     def stop(self) -> None:
         """Kill it; a child that it has dies with it."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from layerprune import roots
 from layerprune.api.catalogue import Role
 
 GIB = 1024**3
@@ -16,7 +18,8 @@ class WorkerSettings:
 
     `token` is an admin or a registration token and is needed only until the worker has one of its own; without it the
     client's own look-up applies (LAYERPRUNE_TOKEN, then DATA/admin-token). `lock_folder` is where the workers of this
-    host meet (see `workers.hostlock`).
+    host meet (see `workers.hostlock`). Jobs may name images by a path below one of `data_roots`, and only there; public
+    sets are downloaded, to DATA/datasets, only with `allow_downloads`.
     """
 
     name: str
@@ -30,8 +33,18 @@ class WorkerSettings:
     cache_bytes: int = 10 * GIB
     claim_wait_s: float = 25.0
     lock_folder: Path | None = None
+    data_roots: tuple[Path, ...] = ()
+    allow_downloads: bool = False
 
     @property
     def folder(self) -> Path:
         """DATA/workers/NAME: token, task folders, cache and spool of this worker alone."""
         return self.data / "workers" / self.name
+
+    @property
+    def build_environment(self) -> dict[str, str]:
+        """What build children are told by their environment (see `layerprune.roots`)."""
+        told = {roots.ROOTS: os.pathsep.join(str(root.absolute()) for root in self.data_roots)}
+        if self.allow_downloads:
+            told[roots.DOWNLOADS] = str((self.data / "datasets").absolute())
+        return told

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,19 @@ class Executor:
     stop: Stop
 
     def execute(
-        self, kind: Kind, payload: dict[str, Any], folder: Path, *, deadline_s: float, lease: Lease | None = None
+        self,
+        kind: Kind,
+        payload: dict[str, Any],
+        folder: Path,
+        *,
+        deadline_s: float,
+        lease: Lease | None = None,
+        on_progress: Callable[[], None] | None = None,
     ) -> Wire | TaskFailure:
-        """Run the kind's function in the folder; kill it when the lease, the time or the worker ends."""
+        """Run the kind's function in the folder; kill it when the lease, the time or the worker ends.
+
+        `on_progress` is called, and must not block, whenever the child has said what it does.
+        """
         spec = TaskSpec(
             run=kind.run, payload_type=kind.payload, payload=payload, role=kind.role, lock_folder=str(self.lock_folder)
         )
@@ -49,7 +60,7 @@ class Executor:
                     child = start_fresh(folder, writer)
             finally:
                 os.close(writer)
-            watch = _Watch(child, self.stop, lease, left_s=deadline_s, deadline_s=deadline_s)
+            watch = _Watch(child, self.stop, lease, on_progress, left_s=deadline_s, deadline_s=deadline_s)
             killed = watch.until_end(messages.fileno())
             status = child.finish()
         if (folder / RESULT).exists():
@@ -69,6 +80,7 @@ class _Watch:
     child: Child
     stop: Stop
     lease: Lease | None
+    on_progress: Callable[[], None] | None
     left_s: float
     deadline_s: float
     waiting: bool = False
@@ -128,6 +140,8 @@ class _Watch:
         self.phase = progress.phase
         if self.lease is not None:
             self.lease.tell(progress)
+        if self.on_progress is not None:
+            self.on_progress()
 
 
 def stopped_by_request() -> TaskFailure:

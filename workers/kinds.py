@@ -27,6 +27,12 @@ KINDS: dict[str, Kind] = {
     "score": Kind(
         "workers.tasks.score:run", "layerprune.api.tasks:ScorePayload", "layerprune.api.tasks:ScoreResult", "build"
     ),
+    "search": Kind(
+        "workers.tasks.search:run", "layerprune.api.tasks:SearchPayload", "layerprune.api.tasks:SearchResult", "build"
+    ),
+    "trial": Kind(
+        "workers.tasks.trial:run", "layerprune.api.tasks:TrialPayload", "layerprune.api.tasks:TrialResult", "build"
+    ),
     "build": Kind(
         "workers.tasks.build:run", "layerprune.api.tasks:BuildPayload", "layerprune.api.tasks:BuildResult", "build"
     ),

@@ -1,4 +1,4 @@
-"""Keep the lease of one attempt: heartbeats with the latest progress, and the server's word to cancel."""
+"""Keep the lease of one attempt: heartbeats with the latest news, and the server's word to cancel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 Ending = Literal["cancelled", "lost"]
 
 PROGRESS_S = 1.0
-"""New progress is told this soon after the last beat, so that a watcher sees it live."""
+"""News are told this soon after the last beat, so that a watcher sees them live."""
 
 
 BETWEEN_POLLS_S = 0.1
@@ -43,8 +43,7 @@ class Lease:
         self._expires = time.monotonic() + task.lease_expires_in_s
         self._next_beat_s = task.next_beat_s
         self._changed = threading.Condition()
-        self._progress: Progress | None = None
-        self._told: Progress | None = None
+        self._news = self._told = Heartbeat(attempt_no=task.attempt_no)
         self._closed = False
         self._reader, self._writer = os.pipe()
         self.ended: Ending | None = None
@@ -71,9 +70,16 @@ class Lease:
 
     def tell(self, progress: Progress) -> None:
         """Have the next heartbeat carry this, soon."""
-        with self._changed:
-            self._progress = progress
-            self._changed.notify_all()
+        self._add_news(progress=progress)
+
+    def keep(self, checkpoint: str) -> None:
+        """Have all heartbeats from now on name this state, from which the next attempt could go on."""
+        self._add_news(checkpoint=checkpoint)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the right to work has neither ended nor been given up."""
+        return not self._over()
 
     def end(self, ending: Ending) -> None:
         """Give the lease up; the first reason stays."""
@@ -83,29 +89,33 @@ class Lease:
                 os.write(self._writer, b"!")
                 self._changed.notify_all()
 
+    def _add_news(self, **news: Progress | str) -> None:
+        with self._changed:
+            self._news = self._news.model_copy(update=news)
+            self._changed.notify_all()
+
     def _over(self) -> bool:
         return self._closed or self.ended is not None
 
     def _beat(self) -> None:
         wait_s = self._next_beat_s
         while self._wait_for_beat(wait_s):
-            progress = self._progress
-            beat = Heartbeat(attempt_no=self._task.attempt_no, progress=progress)
+            beat = self._news
             sent = time.monotonic()
             control = self._ask(partial(self._client.heartbeat, beat=beat))
             if control is None:
                 wait_s = min(self._next_beat_s, 1.0) * random.uniform(0.5, 1.0)
                 continue
-            self._told = progress
+            self._told = beat
             self._expires = max(self._expires, sent + control.lease_expires_in_s)
             self._next_beat_s = wait_s = control.next_beat_s
 
     def _wait_for_beat(self, wait_s: float) -> bool:
-        """Wait for the next beat's time, or for new progress a little after the last beat; False when it is over."""
+        """Wait for the next beat's time, or for news a little after the last beat; False when it is over."""
         start = time.monotonic()
         with self._changed:
             while not self._over():
-                due = start + (wait_s if self._progress is self._told else min(PROGRESS_S, wait_s))
+                due = start + (wait_s if self._news is self._told else min(PROGRESS_S, wait_s))
                 left = due - time.monotonic()
                 if left <= 0:
                     return True

@@ -17,6 +17,7 @@ from layerprune.api.wire import Wire
 from layerprune.api.workers import ClaimedTask, FailureReport, ResultReport
 
 from .cache import Cache
+from .checkpoints import CheckpointUpload
 from .child import REASONS, TaskFailure
 from .execution import Executor, stopped_by_request
 from .kinds import KINDS
@@ -71,7 +72,10 @@ class Runner:
         inputs.mkdir(parents=True)
         for digest in task.inputs:
             self._persist(lease, partial(self._cache.fetch, digest, inputs / digest))
-        outcome = self._executor.execute(kind, task.payload, folder, deadline_s=task.deadline_s, lease=lease)
+        states = CheckpointUpload(folder, lease, self._client.upload)
+        outcome = self._executor.execute(
+            kind, task.payload, folder, deadline_s=task.deadline_s, lease=lease, on_progress=states.look
+        )
         if isinstance(outcome, TaskFailure):
             return outcome
         result = replace_artifacts(outcome, lambda name: self._upload(lease, folder, name))

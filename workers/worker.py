@@ -52,7 +52,7 @@ class Worker:
         self._spool = Spool(self._folder / "spool")
         self._stop = Stop()
         lock_folder = settings.lock_folder or hostlock.default_folder()
-        self._zygote = Zygote(self._folder, lock_folder)
+        self._zygote = Zygote(self._folder, lock_folder, environment=settings.build_environment)
         self._executor = Executor(self._zygote, lock_folder, self._stop)
 
     def stop(self) -> None:

@@ -6,8 +6,27 @@ import sys
 
 import typer
 
-from ..api.errors import LayerPruneError
-from . import catalogue, compare, demo, jobs, leaderboard, login, serve, submit, up, watch, worker
+from ..api.errors import BadInput, LayerPruneError
+from . import (
+    catalogue,
+    compare,
+    demo,
+    evaluate,
+    finetune,
+    import_,
+    jobs,
+    layers,
+    leaderboard,
+    login,
+    plan,
+    prune,
+    score,
+    serve,
+    submit,
+    up,
+    watch,
+    worker,
+)
 from .output import INTERRUPTED, print_error
 
 app = typer.Typer(
@@ -21,19 +40,26 @@ app = typer.Typer(
 )
 
 OURS = ("layerprune", "server", "workers", "migrations")
-RUN, ASK, CATALOGUE = "Run", "Ask and watch", "What can be asked for"
+RUN, ASK, HAND, CATALOGUE = "Run", "Ask and watch", "By hand, without a server", "What can be asked for"
 
 app.command("demo", rich_help_panel=RUN)(demo.demo)
 app.command("up", rich_help_panel=RUN)(up.up)
 app.command("serve", rich_help_panel=RUN)(serve.serve)
 app.command("worker", rich_help_panel=RUN)(worker.worker)
 app.command("login", rich_help_panel=RUN)(login.login)
+app.command("import", rich_help_panel=ASK)(import_.import_)
 app.command("submit", rich_help_panel=ASK)(submit.submit)
 app.command("jobs", rich_help_panel=ASK)(jobs.jobs)
 app.command("watch", rich_help_panel=ASK)(watch.watch)
 app.command("cancel", rich_help_panel=ASK)(jobs.cancel)
 app.command("leaderboard", rich_help_panel=ASK)(leaderboard.leaderboard)
 app.command("compare", rich_help_panel=ASK)(compare.compare)
+app.command("layers", rich_help_panel=HAND)(layers.layers)
+app.command("score", rich_help_panel=HAND)(score.score)
+app.command("plan", rich_help_panel=HAND)(plan.plan)
+app.command("prune", rich_help_panel=HAND)(prune.prune)
+app.command("finetune", rich_help_panel=HAND)(finetune.finetune)
+app.command("evaluate", rich_help_panel=HAND)(evaluate.evaluate)
 app.command("models", rich_help_panel=CATALOGUE)(catalogue.models)
 app.command("datasets", rich_help_panel=CATALOGUE)(catalogue.datasets)
 app.command("criteria", rich_help_panel=CATALOGUE)(catalogue.criteria)
@@ -41,14 +67,14 @@ app.add_typer(catalogue.devices, name="devices", rich_help_panel=CATALOGUE)
 
 
 def main() -> None:
-    """Run the command that the arguments name; 1 is an error, 2 wrong usage, 130 an interruption."""
+    """Run the command that the arguments name; 1 is an error, 2 wrong usage or bad input, 130 an interruption."""
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except (LayerPruneError, ModuleNotFoundError, OSError) as error:
         print_error(_explained(error))
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, BadInput) else 1)
 
 
 def _explained(error: LayerPruneError | ModuleNotFoundError | OSError) -> LayerPruneError:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from .leaderboard import FAMILIES, MEASURED, accuracy_text, ratio_text
@@ -13,7 +15,8 @@ from .options import Data, Json, Url, connect
 from .output import console, print_json, table
 
 if TYPE_CHECKING:
-    from ..api.leaderboard import Comparison, DeviceComparison
+    from ..api.comparison import Comparison, DeviceComparison
+    from ..api.pruning import Family
 
 
 def compare(
@@ -40,17 +43,40 @@ def print_comparison(comparison: Comparison, out: Console) -> None:
         out.print("Nothing has been measured for this job yet.")
     for device in comparison.devices:
         _print_device(comparison, device, out)
+    if len(comparison.devices) > 1:
+        out.print(_matrix(comparison))
     if not comparison.complete:
         out.print("The job has not finished: this is what stands so far.", style="yellow")
     for note in comparison.notes:
         out.print(Text(f"Note: {note}", style="dim"))
 
 
+def _matrix(comparison: Comparison) -> Table:
+    """Who wins where: a row per device and setting, a column per target."""
+    targets = list(dict.fromkeys(target.target for device in comparison.devices for target in device.targets))
+    rows = table("device", "runtime", "settings", *targets, title="Most accurate at equal measured latency")
+    for device in comparison.devices:
+        winners = {target.target: target.winners for target in device.targets}
+        settings = f"{device.precision}, batch {device.batch_size}, {_threads(device)}"
+        rows.add_row(device.device, device.runtime, settings, *(_cell(winners.get(target)) for target in targets))
+    return rows
+
+
+def _cell(winners: Sequence[Family] | None) -> str:
+    if winners is None:
+        return "-"
+    names = ", ".join(FAMILIES[family] for family in winners)
+    return f"tied: {names}" if len(winners) > 1 else names or "no comparison"
+
+
+def _threads(device: DeviceComparison) -> str:
+    return f"{device.threads} thread{'s' if device.threads > 1 else ''}"
+
+
 def _print_device(comparison: Comparison, device: DeviceComparison, out: Console) -> None:
-    threads = f"{device.threads} thread{'s' if device.threads > 1 else ''}"
     title = (
         f"{comparison.model} on {comparison.dataset}, {device.device}: {device.runtime}, {device.precision},"
-        f" batch {device.batch_size}, {threads}\n"
+        f" batch {device.batch_size}, {_threads(device)}\n"
         f"base: {device.base_p50_ns / 1e6:.3f} ms, {accuracy_text(device.base_accuracy)}"
     )
     rows = table(
@@ -84,12 +110,23 @@ def _print_device(comparison: Comparison, device: DeviceComparison, out: Console
     for target in device.targets:
         for duel in target.duels:
             out.print(Text(f"{target.target}: {duel.sentence}"))
+            if duel.at_equal_latency is not None and duel.at_equal_latency.interpolated:
+                out.print(Text(f"{target.target}: {duel.at_equal_latency.sentence}"))
+    for form in device.forms:
+        out.print(Text(f"{form.criterion}, {form.target}: {form.sentence}", style="dim"))
+    for front in device.fronts:
+        out.print(Text(f"Fronts: {front.sentence}"))
     for sentence in device.control:
         out.print(Text(f"Control: {sentence}"))
     for reach in device.reach:
         if reach.lowest_ratio is not None:
             family = FAMILIES[reach.family]
             line = f"Reach: {family} went down to {reach.lowest_ratio:.2f} of the base; {reach.stopped_by}"
+            if reach.hypervolume is not None:
+                volume = reach.hypervolume
+                line += f"; hypervolume {volume.value:.4f} ({volume.ci_low:.4f} to {volume.ci_high:.4f})"
             out.print(Text(line, style="dim"))
+    for defect in device.defects:
+        out.print(Text(defect, style="red"))
     out.print(Text(device.summary, style="bold"))
     out.print()

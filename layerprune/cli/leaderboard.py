@@ -34,7 +34,14 @@ COLUMNS = (
 )
 NUMBERS = ("#", "p50 ms", "params", "MACs")
 MEASURED = ("x base (95 %)", "accuracy (95 %)")
-FAMILIES = {"base": "base", "layer": "layers", "filter": "filters", "filter_aligned": "filters, aligned"}
+FAMILIES = {
+    "base": "base",
+    "layer": "layers",
+    "filter": "filters",
+    "filter_aligned": "filters, aligned",
+    "hybrid": "hybrid",
+    "handcrafted": "handcrafted",
+}
 VERDICT_STYLES = {"stable": "", "flagged": "yellow", "invalid": "red"}
 
 Text = str | None
@@ -45,13 +52,14 @@ class Method(str, Enum):
 
     layer = "layer"
     filter = "filter"
+    hybrid = "hybrid"
 
 
 def leaderboard(
     model: Annotated[Text, typer.Option(help="Only this model.")] = None,
     dataset: Annotated[Text, typer.Option(help="Only this data set.")] = None,
     device: Annotated[Text, typer.Option(help="Only this device.")] = None,
-    method: Annotated[Method | None, typer.Option(help="Only layer or only filter pruning.")] = None,
+    method: Annotated[Method | None, typer.Option(help="Only layer, filter or hybrid pruning.")] = None,
     criterion: Annotated[Text, typer.Option(help="Only variants chosen by this criterion.")] = None,
     job: Annotated[Text, typer.Option(help="Only this job.")] = None,
     max_latency_ms: Annotated[float | None, typer.Option(min=0, help="Only p50 at or below this.")] = None,

@@ -35,17 +35,44 @@ def parsed(kind: type[W], values: Any) -> W:
 
 def read_request(path: Path) -> JobRequest:
     """Read a job request from a JSON file, or from standard input if the name is '-'."""
+    return parsed(JobRequest, read_json(path, "a request"))
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read a JSON file, or standard input if the name is '-'."""
     try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-        values = json.loads(text)
+        return json.loads(sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(
-            f"cannot read a request from {path}: {error}",
+            f"cannot read {what} from {path}: {error}",
             field="file",
             value=str(path),
-            remedy='Give a JSON file such as {"model": {"name": "cifar:resnet20"}, "dataset": {"name": "digits"}}.',
+            remedy='Give a JSON file; a request looks like {"model": {"name": "cifar:resnet20"}, "dataset": '
+            '{"name": "digits"}}, a preprocessing like {"size": 224, "mean": [0.5, ...], "std": [0.5, ...]}.',
         ) from error
-    return parsed(JobRequest, values)
+
+
+def read_schedule(text: str | None) -> dict[str, Any] | None:
+    """Read 'one_shot', 'iterative' or 'iterative:STEPS'."""
+    if text is None:
+        return None
+    kind, _, steps = text.partition(":")
+    return {"kind": kind, "steps": steps or None}
+
+
+def read_argument(text: str) -> tuple[str, int | float | str | bool]:
+    """Read NAME=VALUE, where the value is a number, true, false or text."""
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise BadInput(f"{text!r} is not NAME=VALUE", field="arg", value=text)
+    if value in ("true", "false"):
+        return name, value == "true"
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
 
 
 def names(text: str | None) -> list[str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -32,6 +33,18 @@ def worker(
         ),
     ] = None,
     allow_null: Annotated[bool, typer.Option(help="Take tasks of the null backend, which are never ranked.")] = False,
+    data_root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder below which jobs may name images by path; may be given several times.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    allow_downloads: Annotated[
+        bool,
+        typer.Option("--allow-downloads", help="Download CIFAR-10 and CIFAR-100 to DATA/datasets when a job asks."),
+    ] = False,
     url: Url = None,
     data: DataFolder = DATA_FOLDER,
 ) -> None:
@@ -58,6 +71,8 @@ def worker(
         url=url,
         token=token,
         allow_null=allow_null,
+        data_roots=tuple(data_root or ()),
+        allow_downloads=allow_downloads,
     )
     log_to_stderr()
     Worker(settings).run()

@@ -183,13 +183,19 @@ def test_a_ratio_out_of_range_is_named(graph: fx.GraphModule, ratio: float) -> N
         filter_plan(graph, IMAGES, random_scores(graph), criterion="t", ratio=ratio)
 
 
-def test_a_network_whose_sizes_are_written_down_says_that_filters_cannot_go() -> None:
+def test_of_a_transformer_only_the_hidden_widths_of_its_mlps_can_change() -> None:
     model = VisionTransformer(
-        image_size=16, patch_size=4, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=16, num_classes=5
+        image_size=16, patch_size=4, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16, num_classes=5
     )
-    graph = trace(model, IMAGES)
-    with pytest.raises(BadInput, match="filters of this network cannot be pruned"):
-        filter_plan(graph, IMAGES, {"conv_proj": torch.rand(8)}, criterion="t", ratio=0.5)
+    planner = FilterPlanner(trace(model, IMAGES), IMAGES)
+    hidden = [f"encoder.layers.encoder_layer_{number}.mlp.0" for number in range(2)]
+    assert [(group.name, group.width) for group in planner.groups] == [(name, 16) for name in hidden]
+
+
+def test_a_network_with_no_width_that_can_change_says_so() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 16), nn.Flatten(), nn.Unflatten(1, (2, 4)), nn.Flatten(), nn.Linear(8, 5))
+    with pytest.raises(BadInput, match="filters of this network cannot be pruned: every size"):
+        FilterPlanner(trace(model, IMAGES), IMAGES)
 
 
 def test_pruning_is_silent(graph: fx.GraphModule, capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import os
 import signal
 import socket
@@ -12,8 +13,10 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from layerprune.api.client import Client
 from layerprune.api.errors import LayerPruneError
@@ -46,8 +49,10 @@ class Site:
         """The user's client; it outlives a server that is killed and started again."""
         return Client(self.url, (self.data / "admin-token").read_text().strip())
 
-    def start_worker(self, **environment: str) -> None:
-        self.worker = self._start("worker", "worker", "--device", "local-cpu", "--url", self.url, **environment)
+    def start_worker(self, *arguments: str, **environment: str) -> None:
+        self.worker = self._start(
+            "worker", "worker", "--device", "local-cpu", "--url", self.url, *arguments, **environment
+        )
         started = time.time_ns() // 1000
         self.wait_until(
             lambda: any((device.last_seen_at or 0) > started for device in self.client.list_devices()),
@@ -181,3 +186,49 @@ def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     site.tree()
     site.stop()
     site.wait_until(lambda: not site.left_over(), within_s=5)
+
+
+@pytest.fixture(scope="module")
+def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Site]]:
+    """Start a server and a worker for all tests of a file; takes the worker's options and environment."""
+    site = Site(tmp_path_factory.mktemp("site"))
+
+    def make(*arguments: str, **environment: str) -> Site:
+        site.start_server()
+        site.start_worker(*arguments, **environment)
+        return site
+
+    yield make
+    site.stop()
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of JPEGs of no common size or shape, none of them square: train, val and test of four classes."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for part, count in {"train": 56, "val": 12, "test": 24}.items():
+        for name in PATTERNS:
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                short, long = rng.integers(72, 90), rng.integers(100, 150)
+                size = (short, long) if rng.random() < 0.5 else (long, short)
+                Image.fromarray(draw(name, *size, rng)).save(folder / f"{number:02}.jpg", quality=90)
+    return root
+
+
+PATTERNS = ("bars", "checks", "posts", "rings")
+
+
+def draw(name: str, width: int, height: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw a noisy pattern in two colours, uint8 H x W x 3."""
+    y, x = np.mgrid[:height, :width] - np.array([height, width]).reshape(2, 1, 1) * rng.uniform(0.3, 0.7, (2, 1, 1))
+    angle = rng.uniform(-0.25, 0.25)
+    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    pitch = rng.uniform(7, 14)
+    waves = {"bars": [v], "posts": [u], "checks": [u, v], "rings": [np.hypot(u, v)]}[name]
+    wave = np.prod([np.sin(2 * np.pi * each / pitch) for each in waves], axis=0)[..., None]
+    first, second = (np.array(colorsys.hsv_to_rgb(rng.random(), 0.6, rng.uniform(0.3, 1))) for _ in range(2))
+    noisy = np.where(wave > 0, first, second) + rng.normal(0, 0.35, (height, width, 1))
+    return np.asarray(np.clip(noisy, 0, 1) * 255, np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -194,6 +195,22 @@ def test_cancelling_kills_the_child_within_two_seconds(
         with session_scope(app) as session:
             queue.cancel_job(session, session.get_one(Task, task).job, time.time_ns() // 1000)
         wait_until(lambda: not any(is_alive(int(pid)) for pid in pids.read_text().split()), within_s=2)
+
+
+def test_the_next_attempt_goes_on_from_the_state_that_the_last_one_left(
+    worker_settings: WorkerSettings, submit: Any, app: FastAPI, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    task = submit("save", str(found := tmp_path / "found"))
+
+    def named() -> str | None:
+        with session_scope(app) as session:
+            return session.scalars(select(Attempt.checkpoint).where(Attempt.task_id == task)).first()
+
+    with working(worker_settings):
+        wait_until(lambda: named() is not None)
+    place = tmp_path / "elsewhere"
+    with working(dataclasses.replace(worker_settings, name="another", data=place, device="other")):
+        wait_until(lambda: found.exists() and found.read_text().startswith("state "))
 
 
 def test_a_worker_that_stops_gives_its_task_back_at_once(

@@ -17,6 +17,7 @@ from .backends.base import Session
 from .errors import HarnessError
 
 FORMAT = "lp-eval-1"
+MAX_HEADER_BYTES = 1 << 24
 MAX_RELATIVE_DIFFERENCE = 1e-2
 MIN_ARGMAX_AGREEMENT = 0.99
 WORST_DIFFERENCE = 1e6
@@ -65,7 +66,7 @@ class Evaluation:
 def read_pack(path: Path) -> Pack:
     """Map an evaluation pack into memory; raises HarnessError if sizes and header disagree."""
     with path.open("rb") as file:
-        line = file.readline(65536)
+        line = file.readline(MAX_HEADER_BYTES)
     try:
         header = json.loads(line)
         n, shape = int(header["n"]), tuple(int(header[name]) for name in ("n", "height", "width", "channels"))

@@ -2,47 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-import torch
 from torch import fx, nn
 
+from layerprune import models
 from layerprune.api.errors import BadInput
 from layerprune.api.jobs import Progress
 from layerprune.api.tasks import (
     Accuracies,
     Architecture,
+    Candidate,
+    Edit,
+    EpochRecord,
     LayerInfo,
     ScorePayload,
     ScoreResult,
     TrainedNetwork,
 )
-from layerprune.candidates import CandidateSet, enumerate_candidates
+from layerprune.candidates import CandidateSet, by_amounts, enumerate_candidates
 from layerprune.criteria.base import ScoringContext
 from layerprune.criteria.observation import Scores, score_all
+from layerprune.data.material import Material
+from layerprune.edits import LOSS, Editor
 from layerprune.export import export_onnx
+from layerprune.guide import with_guide
+from layerprune.held_out import loss_after_repair
+from layerprune.score_file import write_scores
 from layerprune.structure.architecture import architecture_hash
-from layerprune.structure.layers import Layer, find_layers
+from layerprune.structure.layers import Layer, candidates_of, find_layers
+from layerprune.structure.macs import count
 from layerprune.structure.plan import Plan
 from layerprune.structure.trace import trace
-from layerprune.train import train_
+from layerprune.training.group import Group, processes_for, together
+from layerprune.training.loop import train_
+from layerprune.training.recipe import Recipe, make_recipe
+from layerprune.training.snapshots import Snapshots
 
+from .base import is_trained, make_model, material_of
+from .diagnosis import likely_cause
 from .network import (
     Checkpoint,
-    Material,
     Report,
     Stopwatch,
     judge,
-    load_material,
-    make_model,
     scaled,
     write_evaluation_pack,
     write_network,
 )
+from .training import snapshots_of, with_precision
 
 _ACCURACY_SLACK = 0.005
 _SCORING_BATCH = 64
+_FILTER_SCORES = "filter-scores.safetensors"
 
 
 def run(payload: ScorePayload, *, folder: Path, report: Report, checkpoint: Checkpoint) -> ScoreResult:
@@ -51,28 +66,40 @@ def run(payload: ScorePayload, *, folder: Path, report: Report, checkpoint: Chec
     checkpoint = stopwatch.excluding(checkpoint)
     report(Progress(phase="preparing", message="loading the data set", fraction=0.0))
     with stopwatch.phase("preparing"):
-        material = load_material(payload.model, payload.dataset)
-        model = make_model(payload.model, material, seed=payload.seed)
+        material = material_of(payload.model, payload.dataset, folder=folder)
+        model, notes = make_model(payload.model, material, seed=payload.seed, folder=folder)
         # Before the training, which would be in vain if the network cannot be traced.
         trace(model, material.example)
-    base, graph = _train_base(payload, model, material, folder, scaled(report, 0.0, 0.75), checkpoint, stopwatch)
+    snapshots = snapshots_of(payload, folder)
+    base, graph = _train_base(
+        payload, model, material, folder, scaled(report, 0.0, 0.75), checkpoint, stopwatch, snapshots
+    )
 
     report(Progress(phase="scoring", message=f"by {', '.join(payload.pruning.criteria)}", fraction=0.75))
     with stopwatch.phase("scoring"):
-        layers = [layer for layer in find_layers(graph) if layer.default]
+        options = payload.pruning.layers
+        layers = candidates_of(find_layers(graph, width_changing=options.width_changing), options)
         scores = _score(payload, graph, layers, material, checkpoint)
         found = enumerate_candidates(graph, material.example, scores.layers, scores.filters, payload.pruning)
-    if not found.candidates:
+    with stopwatch.phase("weighing"):
+        editor = Editor(graph, material.example, layers, scores.filters, payload.pruning)
+        edits = _edits(payload, editor, material, macs=base.macs, checkpoint=checkpoint)
+        hybrids = by_amounts(editor, edits, payload.pruning, base_macs=base.macs)
+        if payload.pruning.amounts:
+            edits = []  # nothing is timed then
+    candidates = [*found.candidates, *hybrids]
+    if not candidates and not edits:
         why = "; ".join([*(f"{r.family}: {r.stopped_by}" for r in found.reach), *found.notes])
         raise BadInput(
-            f"nothing can be pruned from {payload.model.name}: {why or 'it has no removable layer'}",
+            f"nothing can be pruned from {payload.model.label}: {why or 'it has no removable layer'}",
             field="model.name",
-            value=payload.model.name,
+            value=payload.model.label,
             code="target_unreachable",
             remedy="Use another network, or ask for other methods or alignments.",
         )
     with stopwatch.phase("exporting"):
-        architectures = _export(found, material, folder, scaled(report, 0.8, 1.0), checkpoint)
+        architectures = _export(found, editor, edits, material, folder, scaled(report, 0.8, 1.0), checkpoint)
+        write_scores(folder / _FILTER_SCORES, scores.filters)
         images = write_evaluation_pack(folder / "evaluation.pack", material)
     return ScoreResult(
         base=base,
@@ -85,18 +112,30 @@ def run(payload: ScorePayload, *, folder: Path, report: Report, checkpoint: Chec
                 kind=layer.kind,
                 params=layer.params,
                 macs=layer.macs,
-                scores={criterion: by_layer[layer.name] for criterion, by_layer in scores.layers.items()},
+                scores={criterion: scores.layers[criterion][layer.name] for criterion in payload.pruning.criteria},
             )
             for layer in layers
         ],
-        candidates=found.candidates,
+        candidates=candidates,
         architectures=architectures,
+        edits=edits,
+        filter_scores=_FILTER_SCORES,
+        epoch_seconds=statistics.median(record.seconds for record in base.curve) if base.curve else None,
         # The exporter is the same for all, so the trained file serves: weights do not change the latency.
         base_untrained_onnx=base.onnx,
-        reach=found.reach,
-        notes=found.notes,
+        reach=[*found.reach, *editor.reach(base_macs=base.macs)],
+        notes=list(dict.fromkeys([*notes, *snapshots.notes, *_pack_notes(material), *found.notes, *editor.notes])),
         seconds=stopwatch.seconds,
     )
+
+
+def _pack_notes(material: Material) -> list[str]:
+    asked, images = len(material.pack), len(material.test)
+    if asked == images:
+        return []
+    return [
+        f"devices are asked about {asked} of {images} test images, drawn by class; the builder's figures are of all"
+    ]
 
 
 def _train_base(
@@ -107,25 +146,21 @@ def _train_base(
     report: Report,
     checkpoint: Checkpoint,
     stopwatch: Stopwatch,
+    snapshots: Snapshots,
 ) -> tuple[TrainedNetwork, fx.GraphModule]:
+    epochs = payload.training.base_epochs or material.dataset.base_epochs
     with stopwatch.phase("training"):
-        curve = train_(
-            model,
-            material.train,
-            payload.training,
-            epochs=payload.training.base_epochs or material.dataset.default_base_epochs,
-            seed=payload.seed,
-            validation=material.validation,
-            phase="training the base",
-            on_progress=report,
-            checkpoint=checkpoint,
-        )
+        train = partial(_train, payload, model, material, epochs, report, checkpoint, snapshots)
+        curve, recipe = together(train, processes=processes_for(payload.training.batch_size))
     with stopwatch.phase("evaluating"):
         validation, test = judge(model, material)
+        model.cpu()
     expected, accuracy = payload.model.expected_accuracy, test.correct / test.n
     if expected is not None and abs(accuracy - expected) > _ACCURACY_SLACK:
+        cause = likely_cause(model, material, expected=expected)
         raise BadInput(
-            f"the base reaches {accuracy:.2%} on the test images, {expected:.2%} was expected",
+            f"the base reaches {accuracy:.2%} on the test images, {expected:.2%} was expected"
+            + (f"; {cause}" if cause else ""),
             field="model.expected_accuracy",
             value=expected,
             code="weights_mismatch",
@@ -135,16 +170,50 @@ def _train_base(
     nothing = Plan(method="layer", criterion="none", base_architecture=architecture_hash(graph))
     base = write_network(
         graph,
-        nothing,
+        nothing.to_dict(),
         material,
         folder=folder,
         name="base",
         validation=Accuracies(final=validation),
         test=Accuracies(final=test),
         curve=curve,
+        recipe=recipe,
         stopwatch=stopwatch,
     )
     return base, graph
+
+
+def _train(
+    payload: ScorePayload,
+    model: nn.Module,
+    material: Material,
+    epochs: int,
+    report: Report,
+    checkpoint: Checkpoint,
+    snapshots: Snapshots,
+    group: Group,
+) -> tuple[list[EpochRecord], Recipe]:
+    """Train the base as one of a group, after settling the job's precision."""
+    macs = count(model, material.example)
+    model.to(group.device)
+    recipe = make_recipe(model, payload.training, origin=models.origin(payload.model), flip=material.dataset.flip)
+    recipe = with_precision(recipe, model, material.train, payload.training, macs=macs, epochs=epochs, group=group)
+    if is_trained(payload.model):
+        return [], recipe
+    curve = train_(
+        model,
+        material.train,
+        recipe,
+        epochs=epochs,
+        seed=payload.seed,
+        validation=material.validation,
+        phase="training the base",
+        on_progress=report if group.leads else None,
+        checkpoint=checkpoint if group.leads else None,
+        snapshots=snapshots,
+        group=group,
+    )
+    return curve, recipe
 
 
 def _score(
@@ -154,30 +223,55 @@ def _score(
     material: Material,
     checkpoint: Checkpoint,
 ) -> Scores:
-    images, labels = material.calibration
     context = ScoringContext(
         graph=graph,
         layers=layers,
-        batches=list(zip(torch.split(images, _SCORING_BATCH), torch.split(labels, _SCORING_BATCH), strict=True)),
+        batches=material.calibration.batches(_SCORING_BATCH),
         classes=len(material.dataset.classes),
         seed=payload.seed,
+        layer_score=payload.pruning.layer_score,
     )
-    return score_all(payload.pruning.criteria, context, checkpoint=checkpoint)
+    return score_all(with_guide(payload.pruning), context, checkpoint=checkpoint)
+
+
+def _edits(
+    payload: ScorePayload, editor: Editor, material: Material, *, macs: int, checkpoint: Checkpoint
+) -> list[Edit]:
+    """The single edits and what they cost; none if the job neither has latency targets nor wants hybrids."""
+    if not payload.pruning.target_list() and "hybrid" not in payload.pruning.methods:
+        return []
+    edits = editor.edits()
+    if LOSS not in editor.criteria:
+        return edits
+    loss_of = loss_after_repair(
+        material.train, material.calibration, macs=macs, times=len(edits) + 1, seed=payload.seed
+    )
+    return editor.with_loss(edits, loss_of, checkpoint=checkpoint)
 
 
 def _export(
-    found: CandidateSet, material: Material, folder: Path, report: Report, checkpoint: Checkpoint
+    found: CandidateSet,
+    editor: Editor,
+    edits: Sequence[Edit],
+    material: Material,
+    folder: Path,
+    report: Report,
+    checkpoint: Checkpoint,
 ) -> list[Architecture]:
     """Export each distinct architecture once, with the weights that surgery leaves."""
-    distinct = {candidate.architecture: candidate for candidate in found.candidates}
+    making: dict[str, tuple[Candidate | Edit, Callable[[], fx.GraphModule]]] = {}
+    for edit in edits:
+        making.setdefault(edit.architecture, (edit, partial(editor.apply, edit)))
+    for candidate in found.candidates:
+        making.setdefault(candidate.architecture, (candidate, partial(found.rebuild, candidate.architecture)))
     exported = []
-    for number, (architecture, candidate) in enumerate(distinct.items()):
+    for number, (architecture, (described, make)) in enumerate(making.items()):
         checkpoint()
-        message = f"{number + 1} of {len(distinct)} architectures"
-        report(Progress(phase="exporting", message=message, fraction=number / len(distinct)))
+        message = f"{number + 1} of {len(making)} architectures"
+        report(Progress(phase="exporting", message=message, fraction=number / len(making)))
         path = f"architecture-{architecture[:16]}.onnx"
-        export_onnx(found.rebuild(architecture), material.example, folder / path)
+        export_onnx(make(), material.example, folder / path)
         exported.append(
-            Architecture(architecture=architecture, onnx=path, params=candidate.params, macs=candidate.macs)
+            Architecture(architecture=architecture, onnx=path, params=described.params, macs=described.macs)
         )
     return exported

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from layerprune.cli import main
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -31,5 +35,22 @@ def layerprune(tmp_path: Path) -> Run:
             text=True,
             timeout=60,
         )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def by_hand() -> Run:
+    """Run a command in this process, which has imported torch once: the same entry, in a folder."""
+
+    def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+        words = [str(argument) for argument in arguments]
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            patch.setattr(sys, "argv", ["layerprune", *words])
+            patch.chdir(cwd)
+            with pytest.raises(SystemExit) as ended:
+                main()
+        return subprocess.CompletedProcess(words, int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
     return run

@@ -7,19 +7,20 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from layerprune.api.dataset import DatasetSpec
-from layerprune.api.jobs import Estimate, JobRequest, JobView, Progress, TaskView
-from layerprune.api.leaderboard import (
-    Accuracy,
+from layerprune.api.comparison import (
+    AtEqualLatency,
     Comparison,
     Contender,
     DeviceComparison,
-    Downloads,
     Duel,
     FamilyReach,
-    LeaderboardRow,
+    FrontDuel,
+    Interval,
     TargetComparison,
 )
+from layerprune.api.dataset import DatasetSpec
+from layerprune.api.jobs import Estimate, JobRequest, JobView, Progress, TaskView
+from layerprune.api.leaderboard import Accuracy, Downloads, LeaderboardRow
 from layerprune.api.network import ModelSpec
 from layerprune.api.wire import Proportion, Ratio
 from layerprune.cli.compare import print_comparison
@@ -208,6 +209,7 @@ def comparison() -> Comparison:
         equally_fast=True,
         verdict="tied",
         sentence="These two trained networks are tied.",
+        at_equal_latency=AtEqualLatency.model_construct(interpolated=True, sentence="Tied between two plans."),
     )
     target = TargetComparison(
         target="0.65 of the base",
@@ -215,7 +217,9 @@ def comparison() -> Comparison:
         contenders=[layer, filters],
         duels=[duel],
         missing={"filter_aligned": "no plan in reach"},
+        winners=["layer", "filter"],
     )
+    area = Interval(value=0.25, ci_low=0.2, ci_high=0.3)
     device = DeviceComparison(
         device="local-cpu",
         runtime="onnxruntime 1.30",
@@ -226,7 +230,9 @@ def comparison() -> Comparison:
         base_p50_ns=1_000_000,
         base_accuracy=accuracy(533),
         targets=[target],
-        reach=[FamilyReach(family="layer", lowest_ratio=0.31, stopped_by="one block left per stage")],
+        reach=[FamilyReach(family="layer", lowest_ratio=0.31, stopped_by="one block per stage", hypervolume=area)],
+        fronts=[FrontDuel(first="layer", second="filter", levels=[], sentence="No crossover is shown.")],
+        defects=["Defect: hybrid lost."],
         summary="Nothing is decided.",
         control=["Layer pruning by imprinting against random: won 1."],
     )
@@ -244,12 +250,35 @@ def test_a_comparison_is_told_in_tables_and_sentences(printed: Printed, comparis
         "none: no plan in reach",
         "0.65 of the base: These two trained networks are tied.",
         "Control: Layer pruning by imprinting against random: won 1.",
-        "layers went down to 0.31 of the base; one block left per stage",
+        "layers went down to 0.31 of the base; one block per stage",
+        "0.65 of the base: Tied between two plans.",
+        "one block per stage; hypervolume 0.2500 (0.2000 to 0.3000)",
+        "Fronts: No crossover is shown.",
+        "Defect: hybrid lost.",
         "Nothing is decided.",
         "has not finished",
         "Note: one build failed",
     ):
         assert part in text
+
+
+def test_several_places_have_a_matrix(printed: Printed, comparison: Comparison) -> None:
+    first = comparison.devices[0]
+    target = first.targets[0].model_copy(update={"target": "5 ms", "winners": ["hybrid"]})
+    second = first.model_copy(update={"device": "jetson", "threads": 1, "targets": [target]})
+    both = comparison.model_copy(update={"devices": [first, second]})
+    lines = printed(lambda out: print_comparison(both, out)).splitlines()
+    start = next(i for i, line in enumerate(lines) if "Most accurate at equal measured latency" in line)
+    head, left, right = (line.split("  ") for line in lines[start + 1 : start + 4])
+    assert [cell.strip() for cell in head if cell.strip()] == [
+        "device",
+        "runtime",
+        "settings",
+        "0.65 of the base",
+        "5 ms",
+    ]
+    assert "tied: layers, filters" in [cell.strip() for cell in left]
+    assert "hybrid" in [cell.strip() for cell in right]
 
 
 def test_long_sentences_wrap_between_words(comparison: Comparison) -> None:

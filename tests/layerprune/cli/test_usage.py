@@ -10,8 +10,8 @@ import pytest
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 COMMANDS = (
-    "demo", "up", "serve", "worker", "login", "submit", "jobs", "watch", "cancel", "leaderboard", "compare", "models",
-    "datasets", "criteria", "devices",
+    "demo", "up", "serve", "worker", "login", "import", "submit", "jobs", "watch", "cancel", "leaderboard",
+    "compare", "models", "datasets", "criteria", "devices",
 )  # fmt: skip
 
 

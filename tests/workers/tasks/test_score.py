@@ -22,7 +22,7 @@ from layerprune.api.tasks import ScorePayload, ScoreResult
 from layerprune.api.training import TrainingSpec
 from layerprune.criteria.base import ScoringContext
 from layerprune.criteria.observation import score_all
-from layerprune.data import load_dataset, normalise
+from layerprune.data.material import load_material
 from layerprune.models import build
 from layerprune.structure.layers import find_layers
 from layerprune.structure.plan import Plan
@@ -80,9 +80,11 @@ def test_every_default_layer_has_a_score_by_every_criterion(result: ScoreResult)
 
 def test_candidates_cover_the_families_and_name_their_architecture(result: ScoreResult) -> None:
     assert {(c.method, c.criterion) for c in result.candidates} == {
-        *(("layer", "weight_l1"), ("layer", "imprinting"), ("filter", "weight_l1"))
+        *(("layer", "weight_l1"), ("layer", "imprinting"), ("filter", "weight_l1"), ("hybrid", "weight_l1"))
     }
-    assert {c.architecture for c in result.candidates} == {a.architecture for a in result.architectures}
+    assert {c.architecture for c in result.candidates if c.method != "hybrid"} == {
+        a.architecture for a in result.architectures
+    }
     assert all(Plan.from_dict(c.plan).hash == c.plan_hash for c in result.candidates)
     assert any("imprinting" in note and "layer plans only" in note for note in result.notes)
 
@@ -98,19 +100,20 @@ def test_every_named_file_exists_and_every_network_runs_at_any_batch(result: Sco
 
 def test_the_evaluation_pack_holds_the_test_images_in_stored_order(result: ScoreResult, folder: Path) -> None:
     header, _, body = (folder / result.evaluation_pack).read_bytes().partition(b"\n")
-    data = load_dataset("digits")
-    expected = {"format": "lp-eval-1", "n": 540, "height": 8, "width": 8, "channels": 1, "classes": list(data.classes)}
+    material = load_material(MODEL, DatasetSpec(name="digits"))
+    classes = list(material.dataset.classes)
+    expected = {"format": "lp-eval-1", "n": 540, "height": 8, "width": 8, "channels": 1, "classes": classes}
     assert json.loads(header) == expected
     pixels = np.frombuffer(body[: 540 * 64], np.uint8).reshape(540, 8, 8, 1)
-    assert np.array_equal(pixels, data.test.images)
-    assert np.array_equal(np.frombuffer(body[540 * 64 :], "<u2"), data.test.labels)
-    assert (result.evaluation_images, result.dataset_fingerprint) == (540, data.fingerprint)
+    assert np.array_equal(pixels.transpose(0, 3, 1, 2), material.test.pixels(torch.arange(540)))
+    assert np.array_equal(np.frombuffer(body[540 * 64 :], "<u2"), material.test.labels)
+    assert (result.evaluation_images, result.dataset_fingerprint) == (540, material.dataset.fingerprint)
 
 
 def test_reference_outputs_are_the_bases_on_the_first_images_of_the_pack(result: ScoreResult, folder: Path) -> None:
     reference = np.load(folder / result.base.reference_outputs)
     session = onnxruntime.InferenceSession(folder / result.base.onnx, providers=["CPUExecutionProvider"])
-    images = normalise(load_dataset("digits").test.images[:64], PREPROCESS).numpy()
+    images = load_material(MODEL, DatasetSpec(name="digits")).test.first(64).numpy()
     (outputs,) = session.run(["logits"], {"input": images})
     assert reference.dtype == np.float32
     assert np.abs(outputs - reference).max() <= 1e-4 * np.abs(reference).max()
@@ -132,13 +135,12 @@ def test_progress_rises_through_the_phases(result: ScoreResult, reports: list[Pr
 
 
 def test_scores_come_from_the_trained_base_and_the_calibration_split(result: ScoreResult, folder: Path) -> None:
-    calibration = load_dataset("digits").calibration
-    images, labels = normalise(calibration.images, PREPROCESS), torch.from_numpy(calibration.labels)
+    batches = load_material(MODEL, DatasetSpec(name="digits")).calibration.batches(157)
     model = build(MODEL.name, classes=10, args=MODEL.args).eval()
     model.load_state_dict(load_file(folder / result.base.weights))
-    graph = trace(model, images[:1])
+    graph = trace(model, batches[0][0])
     layers = [layer for layer in find_layers(graph) if layer.default]
-    expected = score_all(["weight_l1", "imprinting"], ScoringContext(graph, layers, [(images, labels)], 10, seed=0))
+    expected = score_all(["weight_l1", "imprinting"], ScoringContext(graph, layers, batches, 10, seed=0))
     for layer in result.layers:
         scores = {name: by_layer[layer.name] for name, by_layer in expected.layers.items()}
         assert layer.scores == pytest.approx(scores, abs=1e-6)
