@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from layerprune.api.pruning import Family
 from layerprune.api.tasks import Edit
 from layerprune.edits import Editor
-from layerprune.filters import Outcome
+from layerprune.outcome import Outcome
 from layerprune.search import RESOLUTION, Unreachable, interaction, solve
 from layerprune.structure.plan import Plan
 

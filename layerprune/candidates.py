@@ -13,11 +13,12 @@ from layerprune.api.pruning import Family, PruningSpec
 from layerprune.api.tasks import Candidate, Edit, Reach
 from layerprune.budgets import Budgeted, plan_within
 from layerprune.edits import Editor
-from layerprune.filters import FilterPlanner, Outcome, Scope, Scores
+from layerprune.filters import FilterPlanner, Scope, Scores
+from layerprune.labels import describe
+from layerprune.outcome import Outcome, outcome_of
 from layerprune.search import costs_by_criterion
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.layers import Layer, candidates_of, find_layers
-from layerprune.structure.macs import count_params
 from layerprune.structure.plan import Plan
 from layerprune.structure.surgery import apply_plan_, without_layers
 
@@ -141,8 +142,7 @@ class _Layers:
     def _left(self, plan: Plan) -> Outcome:
         if plan.remove not in self._known:
             sketch = without_layers(self._base.graph, [layer for layer in self._layers if layer.name in plan.remove])
-            macs = sum(int(node.meta["macs"]) for node in sketch.graph.nodes)
-            self._known[plan.remove] = Outcome(architecture_hash(sketch), count_params(sketch), macs)
+            self._known[plan.remove] = outcome_of(sketch)
         return self._known[plan.remove]
 
 
@@ -270,30 +270,3 @@ def by_amounts(editor: Editor, edits: Sequence[Edit], spec: PruningSpec, *, base
                 candidate = describe("hybrid", planned.plan, planned.left, base_macs=base_macs)
                 found.setdefault(f"{criterion} {candidate.plan_hash}", candidate)
     return list(found.values())
-
-
-def describe(family: Family, plan: Plan, left: Outcome, *, base_macs: int) -> Candidate:
-    """A plan as a candidate of its family."""
-    amount = min(1.0, max(0.0, 1 - left.macs / base_macs)) if base_macs else 0.0
-    layers = f"{len(plan.remove)} layer{'s' * (len(plan.remove) != 1)}"
-    aligned = f", aligned to {plan.alignment}" if plan.alignment > 1 else ""
-    everywhere = ", global" if plan.scope == "global" else ""
-    label = {
-        "layer": f"{plan.criterion}, {layers}",
-        "filter": f"{plan.criterion}, filters -{amount:.0%} MACs{aligned}{everywhere}",
-        "hybrid": f"{plan.criterion}, {layers} and channels, -{amount:.0%} MACs{aligned}",
-    }[plan.method]
-    return Candidate(
-        plan=plan.to_dict(),
-        plan_hash=plan.hash,
-        architecture=left.architecture,
-        method=plan.method,
-        family=family,
-        criterion=plan.criterion,
-        alignment=plan.alignment,
-        scope=plan.scope,
-        amount=amount,
-        params=left.params,
-        macs=left.macs,
-        label=label,
-    )

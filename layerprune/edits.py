@@ -18,8 +18,9 @@ from layerprune.api.errors import BadInput
 from layerprune.api.pruning import Family, PruningSpec
 from layerprune.api.tasks import Edit, Reach
 from layerprune.criteria import get
-from layerprune.filters import FilterPlanner, Outcome, Ranking, Scores
+from layerprune.filters import FilterPlanner, Ranking, Scores
 from layerprune.guide import guide
+from layerprune.outcome import Outcome, outcome_of
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.channels import ChannelGroup, is_made_inside, modules_of, prune_
 from layerprune.structure.layers import Layer
@@ -73,6 +74,7 @@ class Editor:
             except BadInput as error:
                 self.notes.append(error.message)
         self._groups = {group.name: group for group in self._planner.groups} if self._planner else {}
+        self._reduced: dict[frozenset[str], FilterPlanner] = {}
         self._rankings: dict[tuple[FilterPlanner, str], Ranking] = {}
 
     @property
@@ -129,7 +131,7 @@ class Editor:
         kept = {edit.target: edit.kept for edit in chosen if edit.kind == "channels"}
         planner = self._planner
         if kept:
-            planner = FilterPlanner(reduced, self._example) if removed else planner
+            planner = self._planner_without(reduced, frozenset(names)) if removed else planner
             assert planner is not None
             for group in planner.groups:
                 makers = {member.name for member in group.members if member.side == "out"}
@@ -149,7 +151,13 @@ class Editor:
         )
         if cuts and planner is not None:
             return plan, planner.outcome(plan)
-        return plan, _described(reduced)
+        return plan, outcome_of(reduced)
+
+    def _planner_without(self, reduced: fx.GraphModule, layers: frozenset[str]) -> FilterPlanner:
+        """The planner of what some layers' removal leaves; a search comes back to the same layers again and again."""
+        if layers not in self._reduced:
+            self._reduced[layers] = FilterPlanner(reduced, self._example)
+        return self._reduced[layers]
 
     def reach(self, *, base_macs: int) -> list[Reach]:
         """The furthest that hybrids can go, if the job wants them: every layer gone, the rest at its narrowest."""
@@ -169,7 +177,7 @@ class Editor:
         return found
 
     def _layer_edit(self, layer: Layer) -> Edit:
-        left = _described(without_layers(self._graph, [layer]))
+        left = outcome_of(without_layers(self._graph, [layer]))
         return Edit(
             id=f"layer:{layer.name}",
             kind="layer",
@@ -288,8 +296,3 @@ class Editor:
         if key not in self._rankings:
             self._rankings[key] = planner.rank(self._scores[criterion])
         return self._rankings[key]
-
-
-def _described(graph: fx.GraphModule) -> Outcome:
-    macs = sum(int(node.meta["macs"]) for node in graph.graph.nodes)
-    return Outcome(architecture_hash(graph), count_params(graph), macs)

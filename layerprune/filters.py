@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from layerprune.api.errors import BadInput
+from layerprune.outcome import Outcome
 from layerprune.structure import operations
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.channels import ChannelGroup, Cut, cannot_prune, find_groups, prune_
@@ -62,15 +63,6 @@ class Ranking:
 
     importance: Mapping[str, Tensor]
     order: Mapping[str, list[int]]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a plan leaves: the architecture's hash, parameters, multiply-accumulates at batch 1."""
-
-    architecture: str
-    params: int
-    macs: int
 
 
 class FilterPlanner:

@@ -89,7 +89,7 @@ def failure_of(error: BaseException) -> TaskFailure:
     if isinstance(error, LayerPruneError):
         fallback = "bad_input" if isinstance(error, BadInput) else "build_failed"
         reason = error.code if error.code in REASONS else fallback
-        return TaskFailure.model_validate({"reason": reason, "message": f"{error.message} {error.remedy}"[:20_000]})
+        return TaskFailure.model_validate({"reason": reason, "message": error.told[:20_000]})
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text:
         return TaskFailure(reason="disk_full", message=f"the worker's disk is full: {text}"[:20_000])
     if isinstance(error, MemoryError) or _tells_of_memory(text):

@@ -60,7 +60,7 @@ class Runner:
             return stopped_by_request()
         except LayerPruneError as error:
             reason = error.code if error.code in REASONS else "infra"
-            return TaskFailure.model_validate({"reason": reason, "message": f"{error.message} {error.remedy}"})
+            return TaskFailure.model_validate({"reason": reason, "message": error.told})
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             return TaskFailure(reason="disk_full" if full else "infra", message=f"files of the worker: {error}")

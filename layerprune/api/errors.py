@@ -64,6 +64,11 @@ class LayerPruneError(Exception):
         self.remedy = remedy or self.default_remedy
         self.code = code or type(self).code
 
+    @property
+    def told(self) -> str:
+        """What is wrong and what to do about it, in sentences."""
+        return f"{self.message.rstrip('.')}. {self.remedy}"
+
     def body(self) -> ErrorBody:
         return ErrorBody(
             code=self.code,

@@ -83,7 +83,7 @@ def request() -> JobRequest:
         model=ModelSpec(name="cifar:resnet20"),
         dataset=DatasetSpec(name="digits"),
         pruning=PruningSpec(
-            methods=["layer", "filter"],
+            methods=["layer", "filter", "hybrid"],
             criteria=list(CRITERIA),
             targets=TargetLists(latency_ratios=list(RATIOS)),
             filters=FilterOptions(alignments=list(ALIGNMENTS)),

@@ -123,7 +123,15 @@ def _by_onnx_runtime(work: Work, feed: Feed, *, classes: int) -> tuple[Proportio
     image = image_of(report, feed.preprocess.size)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime has no base class of its own for what it raises
+        raise BadInput(
+            f"ONNX Runtime cannot run {work.given.model}: {str(error).splitlines()[0]}",
+            field="model",
+            value=work.given.model,
+            remedy="Export the network with operators and an opset that this version of ONNX Runtime has.",
+        ) from error
     correct = 0
     for images, labels in feed.batches(1 if report.input_shape[0] == 1 else _BATCH):
         pixels = images.numpy()

@@ -37,6 +37,19 @@ Port = Annotated[
     int,
     typer.Option("--port", envvar="LAYERPRUNE_PORT", min=0, max=65535, help="Port to listen on; 0 picks a free one."),
 ]
+DataRoots = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--data-root",
+        help="Folder below which jobs may name images by path; may be given several times.",
+        exists=True,
+        file_okay=False,
+    ),
+]
+AllowDownloads = Annotated[
+    bool,
+    typer.Option("--allow-downloads", help="Download CIFAR-10 and CIFAR-100 to DATA/datasets when a job asks."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 DATA_FOLDER = Path("layerprune-data")

@@ -213,7 +213,8 @@ def _print(report: PlanReport) -> None:
         plural = "s" * (len(report.removed) > 1)
         what.append(f"{len(report.removed)} layer{plural} ({', '.join(report.removed)})")
     if gone:
-        what.append(f"{gone} channels of {', '.join(name for name, _ in report.plan['prune'])} and what goes with them")
+        groups = len(report.plan["prune"])
+        what.append(f"{gone} channels in {groups} group{'s' * (groups > 1)}")
     out.print(f"{report.file}: without {' and '.join(what)}", soft_wrap=True)
     out.print(f"parameters {count(report.before.params)} -> {count(report.after.params)}, ", end="")
     out.print(f"MACs {count(report.before.macs)} -> {count(report.after.macs)} (-{report.amount:.1%})")

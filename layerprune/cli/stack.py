@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,11 +119,22 @@ class Stack:
     with it.
     """
 
-    def __init__(self, data: Path, host: str, port: int, *, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        data: Path,
+        host: str,
+        port: int,
+        *,
+        say: Callable[[str], None],
+        data_roots: Sequence[Path] = (),
+        allow_downloads: bool = False,
+    ) -> None:
         self.data = data
         self._host = host
         self._port = port
         self._say = say
+        self._sources = [part for root in data_roots for part in ("--data-root", str(root))]
+        self._sources += ["--allow-downloads"] * allow_downloads
         self._undo = ExitStack()
         self.children: list[Child] = []
         self.url = ""
@@ -186,7 +197,9 @@ class Stack:
         environment = {**os.environ, "LAYERPRUNE_URL": self.url, "LAYERPRUNE_TOKEN": _read_token(self.data)}
         worker = Child(
             "worker",
-            _layerprune("worker", "--roles", "build,measure", "--device", DEVICE, "--data", str(self.data)),
+            _layerprune(
+                "worker", "--roles", "build,measure", "--device", DEVICE, "--data", str(self.data), *self._sources
+            ),
             environment,
             logs / "worker.log",
         )

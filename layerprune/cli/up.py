@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import time
 
-from .options import DATA_FOLDER, HOST, PORT, DataFolder, Host, Port
+from .options import DATA_FOLDER, HOST, PORT, AllowDownloads, DataFolder, DataRoots, Host, Port
 from .output import console
 
 CHECK_S = 0.5
 
 
-def up(data: DataFolder = DATA_FOLDER, host: Host = HOST, port: Port = PORT) -> None:
+def up(
+    data: DataFolder = DATA_FOLDER,
+    host: Host = HOST,
+    port: Port = PORT,
+    data_root: DataRoots = None,
+    allow_downloads: AllowDownloads = False,
+) -> None:
     """Start a server and a worker with this machine's CPU, and keep them running until Ctrl-C.
 
     Example: `layerprune up --data ./layerprune-data --port 8000`
@@ -24,7 +30,7 @@ def up(data: DataFolder = DATA_FOLDER, host: Host = HOST, port: Port = PORT) -> 
 
     say("Starting the server and a worker ...")
     try:
-        with Stack(data, host, port, say=say) as stack:
+        with Stack(data, host, port, say=say, data_roots=data_root or (), allow_downloads=allow_downloads) as stack:
             with stack.client() as client:
                 link = client.create_login_link()
             say(f"LayerPrune answers at {stack.url}, its device is {DEVICE}.")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import platform
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from .options import DATA_FOLDER, DataFolder, Url
+from .options import DATA_FOLDER, AllowDownloads, DataFolder, DataRoots, Url
 from .output import log_to_stderr
 
 if TYPE_CHECKING:
@@ -33,18 +32,8 @@ def worker(
         ),
     ] = None,
     allow_null: Annotated[bool, typer.Option(help="Take tasks of the null backend, which are never ranked.")] = False,
-    data_root: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Folder below which jobs may name images by path; may be given several times.",
-            exists=True,
-            file_okay=False,
-        ),
-    ] = None,
-    allow_downloads: Annotated[
-        bool,
-        typer.Option("--allow-downloads", help="Download CIFAR-10 and CIFAR-100 to DATA/datasets when a job asks."),
-    ] = False,
+    data_root: DataRoots = None,
+    allow_downloads: AllowDownloads = False,
     url: Url = None,
     data: DataFolder = DATA_FOLDER,
 ) -> None:

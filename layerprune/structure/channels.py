@@ -5,12 +5,14 @@ G. Fang et al., "DepGraph: Towards Any Structural Pruning" (CVPR 2023).
 
 from __future__ import annotations
 
+import itertools
 import math
-import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -25,8 +27,10 @@ from .trace import evaluating
 
 Cut = tuple[str, tuple[int, ...]]
 """A module's name and those of its output channels that go, with everything coupled to them."""
-_LONGEST_S = 20.0
-"""Processor time that finding the groups may take before it is given up."""
+_ACTIVATIONS = ("elu", "silu", "swish", "mish", "tanh", "sigmoid", "dropout", "identity")
+_MOST_STEPS = 200_000
+"""Dependencies that are followed before the groups are given up; densenet121, whose every layer meets all later ones,
+takes 13,000."""
 
 
 @dataclass(frozen=True)
@@ -65,23 +69,58 @@ class ChannelGroup:
 def find_groups(graph: fx.GraphModule, example: Tensor) -> tuple[ChannelGroup, ...]:
     """The coupled channels of a graph; the network's outputs are no group, its inputs cannot be one.
 
-    Raises BadInput if torch-pruning cannot follow the network.
+    Where torch-pruning cannot follow the network, as through shifted windows, only the hidden widths of its MLPs are
+    groups; raises BadInput if it has none either.
     """
+    answers = {str(node.target) for node in operations.answering(graph.graph)}
+    try:
+        found = _coupled(graph, example)
+    except BadInput:
+        found = _hidden(graph)
+        if not found:
+            raise
+    order = {str(node.target): place for place, node in enumerate(graph.graph.nodes)}
+    groups = [group for group in found if not any(m.side == "out" and m.name in answers for m in group.members)]
+    return tuple(sorted(groups, key=lambda group: order[group.name]))
+
+
+def _coupled(graph: fx.GraphModule, example: Tensor) -> list[ChannelGroup]:
+    """What torch-pruning finds."""
     names: dict[object, str] = {module: name for name, module in graph.named_modules()}
     names.update({parameter: name for name, parameter in graph.named_parameters()})
-    answers = {str(node.target) for node in operations.answering(graph.graph)}
     with _answering(), evaluating(graph), torch.enable_grad():
         dependencies = torch_pruning.DependencyGraph().build_dependency(
             graph, example_inputs=(example[:1],), verbose=False
         )
-        found = [_describe(dependencies, group, names) for group in _bounded(dependencies)]
-    order = {str(node.target): place for place, node in enumerate(graph.graph.nodes)}
-    groups = [
-        group
-        for group in found
-        if group is not None and not any(part.side == "out" and part.name in answers for part in group.members)
-    ]
-    return tuple(sorted(groups, key=lambda group: order[group.name]))
+        _bound_(graph, dependencies)
+        described = [_describe(dependencies, group, names) for group in dependencies.get_all_groups()]
+    return [group for group in described if group is not None]
+
+
+def _hidden(graph: fx.GraphModule) -> list[ChannelGroup]:
+    """The widths between two linear layers with nothing but activations and dropout in between."""
+    found = []
+    calls = Counter(str(node.target) for node in graph.graph.nodes if node.op == "call_module")
+    for node in graph.graph.nodes:
+        first, reader = operations.module_of(node), _only_user(node)
+        while reader is not None and _is_activation(reader):
+            reader = _only_user(reader)
+        second = operations.module_of(reader) if reader is not None else None
+        if isinstance(first, nn.Linear) and isinstance(second, nn.Linear) and reader is not None:
+            maker, reading, channels = str(node.target), str(reader.target), tuple(range(first.out_features))
+            if calls[maker] == calls[reading] == 1:
+                members = Member(maker, "out", channels, channels), Member(reading, "in", channels, channels)
+                found.append(ChannelGroup(maker, len(channels), 1, members))
+    return found
+
+
+def _only_user(node: fx.Node) -> fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _is_activation(node: fx.Node) -> bool:
+    named = any(word in operations.label(node) for word in _ACTIVATIONS)
+    return named and operations.is_elementwise(node) and not operations.parameters(node)
 
 
 def check_cuts(groups: Sequence[ChannelGroup], cuts: Sequence[Cut]) -> None:
@@ -147,24 +186,33 @@ def _cut_parameter_(graph: nn.Module, name: str, dim: int, gone: set[int]) -> No
 
 
 class _Bounded(list[Any]):
-    """A node's dependencies, which can be followed until ``end``, in this thread's processor time."""
+    """The index mappings of one dependency, which raise ValueError where following them would not come to an end.
 
-    def __init__(self, items: Sequence[Any], end: float) -> None:
-        super().__init__(items)
-        self._end = end
+    Torch-pruning takes the second dimension of an image for its channels. Where they are the last one, it loses track
+    at reshapes and follows ever longer lists of channels.
+    """
+
+    def __init__(self, mappings: Sequence[Any], steps: Iterator[int], widest: int) -> None:
+        super().__init__(mappings)
+        self._steps, self._widest = steps, widest
 
     def __iter__(self) -> Iterator[Any]:
-        if time.thread_time() > self._end:
-            raise ValueError(f"the groups of channels are not complete after {_LONGEST_S:g} s")
-        return super().__iter__()
+        if next(self._steps) > _MOST_STEPS:
+            raise ValueError(f"the groups of channels are not complete after {_MOST_STEPS} steps")
+        return (mapping and partial(self._map, mapping) for mapping in super().__iter__())
+
+    def _map(self, mapping: Callable[[list[Any]], list[Any]], channels: list[Any]) -> list[Any]:
+        mapped = mapping(channels)
+        if len(mapped) > self._widest:
+            raise ValueError(f"it follows {len(mapped)} channels, the widest layer has {self._widest}")
+        return mapped
 
 
-def _bounded(dependencies: Any) -> Iterator[Any]:
-    """All groups; raises ValueError where torch-pruning would not come to an end, as for windows that are shifted."""
-    end = time.thread_time() + _LONGEST_S
+def _bound_(graph: fx.GraphModule, dependencies: Any) -> None:
+    steps, widest = itertools.count(1), max(max(p.shape[:2], default=0) for p in graph.parameters())
     for node in dependencies.module2node.values():
-        node.dependencies = _Bounded(node.dependencies, end)
-    yield from dependencies.get_all_groups()
+        for dependency in node.dependencies:
+            dependency.index_mapping = _Bounded(dependency.index_mapping, steps, widest)
 
 
 def _describe(dependencies: Any, group: Any, names: dict[object, str]) -> ChannelGroup | None:

@@ -175,7 +175,12 @@ class _Training:
             self._feed, batch_size=self._recipe.batch_size, seed=self._seed, device=self.device
         )
         reestimate_batch_norm_(kept, map(self._recipe.precision.place, batches))
-        count, _ = evaluate(kept, validation)
+        try:
+            count, _ = evaluate(kept, validation)
+        except BadInput as error:
+            if error.code != "diverged":
+                raise
+            raise self._diverged(error.message) from error
         record = EpochRecord(
             epoch=self.at.epoch,
             loss=self.at.loss_sum / self._batches,
@@ -207,15 +212,19 @@ class _Training:
             return
         value = loss.item()
         if not math.isfinite(value):
-            raise BadInput(
-                f"the training diverged: the loss was {value} in epoch {self.at.epoch}",
-                field="training.learning_rate",
-                value=self._recipe.learning_rate,
-                code="diverged",
-                remedy="Train with a lower learning rate.",
-            )
+            raise self._diverged(f"the loss was {value}")
         self.at.loss_sum += value
         reporter.step(self.at.epoch, value)
+
+    def _diverged(self, what: str) -> BadInput:
+        rate = self._recipe.learning_rate
+        return BadInput(
+            f"the training diverged: {what} in epoch {self.at.epoch}, at a learning rate of up to {rate:g}",
+            field="training.learning_rate",
+            value=rate,
+            code="diverged",
+            remedy="Train with a lower training.learning_rate.",
+        )
 
     def _save(self) -> None:
         if self._snapshots is None or not self._group.leads:

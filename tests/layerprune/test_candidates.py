@@ -5,11 +5,12 @@ from collections import defaultdict
 import pytest
 import torch
 from torch import Tensor, fx, nn
-from torchvision.models.vision_transformer import VisionTransformer
 
 from layerprune import models
 from layerprune.api.pruning import FilterOptions, PruningSpec, TargetLists
 from layerprune.candidates import CandidateSet, enumerate_candidates
+from layerprune.labels import describe
+from layerprune.outcome import Outcome
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.layers import find_layers
 from layerprune.structure.macs import count, count_params
@@ -118,7 +119,7 @@ def test_rebuilding_an_architecture_gives_what_was_announced(standard: Candidate
 
 
 def test_named_amounts_give_the_nearest_plan_of_each_cell(graph: fx.GraphModule) -> None:
-    spec = PruningSpec(criteria=["first", "second"], amounts=[0.5, 0.25])
+    spec = PruningSpec(criteria=["first", "second"], amounts=[0.5, 0.25], filters=FilterOptions(alignments=[1, 4, 8]))
     candidates = enumerated(graph, spec).candidates
     cells = defaultdict(list)
     for candidate in candidates:
@@ -143,14 +144,34 @@ def test_budgets_in_milliseconds_leave_the_whole_range_open(graph: fx.GraphModul
 
 
 def test_a_network_whose_filters_cannot_go_gives_layers_and_a_note() -> None:
-    torch.manual_seed(0)
-    model = VisionTransformer(
-        image_size=16, patch_size=4, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16, num_classes=5
-    )
-    found = enumerated(trace(model.eval(), IMAGES), PruningSpec(criteria=CRITERIA))
+    images = torch.rand(1, 3, 32, 32)
+    model = models.build("torchvision:shufflenet_v2_x0_5", classes=10, seed=0)
+    found = enumerated(trace(model.eval(), images), PruningSpec(criteria=CRITERIA))
     assert {candidate.family for candidate in found.candidates} == {"layer"}
-    assert any("cannot be pruned" in note for note in found.notes)
+    assert any("filters of this network cannot be pruned" in note for note in found.notes)
     assert {entry.family: entry.max_amount for entry in found.reach if entry.family != "layer"} == {
         "filter": 0.0,
         "filter_aligned": 0.0,
     }
+
+
+def test_plans_that_could_remove_nothing_are_named_and_not_listed(graph: fx.GraphModule) -> None:
+    spec = PruningSpec(criteria=["first"], methods=["filter"], filters=FilterOptions(alignments=[64]))
+    found = enumerated(graph, spec)
+    assert found.candidates == []
+    assert found.notes == ["first: filters aligned to 64 remove nothing, no layer is wide enough"]
+
+
+@pytest.mark.parametrize(
+    ("remove", "prune", "expected"),
+    [
+        (("layer1.0", "layer1.1"), (), "first, 2 layers"),
+        ((), (("conv1", (0,)),), "first, channels, -25% MACs, aligned to 8"),
+        (("layer1.0",), (("conv1", (0,)),), "first, 1 layer and channels, -25% MACs, aligned to 8"),
+    ],
+)
+def test_a_hybrid_is_labelled_as_what_it_is(
+    remove: tuple[str, ...], prune: tuple[tuple[str, tuple[int, ...]], ...], expected: str
+) -> None:
+    plan = Plan("hybrid", "first", "base", remove=remove, prune=prune, alignment=8)
+    assert describe("hybrid", plan, Outcome("left", params=1, macs=75), base_macs=100).label == expected

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from contextlib import closing
 from itertools import zip_longest
@@ -108,6 +109,12 @@ def test_weights_with_another_order_of_classes_are_stopped_before_scoring_with_t
     assert "the classes in another order" in ended.message
     assert [task.kind for task in ended.tasks] == ["score"]
     assert site.client.get_leaderboard(job=job.id).total == 0
+
+
+def test_the_lines_in_the_docs_are_the_ones_that_run_here() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    block = next(part for part in text.split("```") if "InferenceSession" in part).removeprefix("python\n")
+    assert textwrap.dedent(block).strip() in (PLAIN / "classify.py").read_text()
 
 
 def in_stored_order(folder: Path) -> list[str]:

@@ -20,10 +20,10 @@ from layerprune.api.tasks import (
     Solved,
 )
 from layerprune.budgets import Budgeted, plan_within
-from layerprune.candidates import describe
 from layerprune.data.material import Material
 from layerprune.edits import Editor
 from layerprune.export import export_onnx
+from layerprune.labels import describe
 from layerprune.score_file import read_scores
 from layerprune.search import AIM, Unreachable, correction, costs_by_criterion, families, is_met
 from layerprune.structure.layers import candidates_of, find_layers

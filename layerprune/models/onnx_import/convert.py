@@ -12,7 +12,7 @@ from torch import fx
 
 from layerprune.api.errors import BadInput
 
-from . import elementwise, movement, pooling, weighted
+from . import elementwise, movement, pooling, selection, weighted
 from .builder import Builder
 from .folding import fold
 from .values import BATCH, Constant, Data, Node, Operand, Unsupported
@@ -23,6 +23,7 @@ OPERATORS: dict[str, Callable[[Builder, Node], Result]] = {
     **elementwise.OPERATORS,
     **pooling.OPERATORS,
     **movement.OPERATORS,
+    **selection.OPERATORS,
 }
 
 

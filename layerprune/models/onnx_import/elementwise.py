@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,10 @@ import onnx
 import torch
 from torch import nn
 
+from .absorbing import absorb_bias, absorb_scale, learned
 from .builder import Builder
+from .chains import product, quotient
+from .layout import along, move
 from .values import Constant, Data, Node, Operand, Unsupported, position
 
 Handler = Callable[[Builder, Node], Data]
@@ -47,11 +51,9 @@ def _softmax(kind: type[nn.Softmax | nn.LogSoftmax]) -> Handler:
         value = node.data()
         axis = position(node.attribute("axis", -1 if node.opset >= 13 else 1), value.rank)
         # Before opset 13 everything from the axis on was one dimension.
-        if value.axis == axis or (
-            node.opset < 13 and axis != value.rank - 1 and math.prod(value.shape[axis + 1 :]) > 1
-        ):
-            raise Unsupported("it is not over one dimension within an image")
-        return builder.module(kind(axis), value, node.proto)
+        if node.opset < 13 and math.prod(value.shape[axis + 1 :]) > 1:
+            raise Unsupported("it is over several dimensions")
+        return along(builder, value, [axis], lambda value, axes: builder.module(kind(axes[0]), value, node.proto))
 
     return handler
 
@@ -82,16 +84,16 @@ def combine(builder: Builder, function: Callable[..., Any], *operands: Operand) 
     shifted-window transformer have their masks), that dimension is unfolded for the while.
     """
     images = [operand for operand in operands if isinstance(operand, Data)]
-    places = {value.axis - value.rank for value in images}
-    if len(places) != 1:
-        raise Unsupported("its operands have the batch in different dimensions")
-    place = places.pop()
+    place = images[0].axis - images[0].rank
+    if any(value.axis - value.rank != place for value in images):
+        operands = tuple(_with_batch_at(builder, value, place) for value in operands)
+        images = [operand for operand in operands if isinstance(operand, Data)]
     rank = max(value.rank if isinstance(value, Data) else value.array.ndim for value in operands)
     parts = {value.per_image for value in images}
     parts |= {
         value.array.shape[place] for value in operands if isinstance(value, Constant) and value.array.ndim >= -place
     } - {1}
-    if len(parts) == 1 and all(isinstance(value, Data) or _is_flat(value, place) for value in operands):
+    if len(parts) == 1 and all(isinstance(value, Data) or is_flat(value, place) for value in operands):
         return builder.call(function, *(_scalar(value) for value in operands), axis=rank + place)
     unfolded = [
         builder.call(torch.unflatten, value, value.axis, (-1, value.per_image), axis=value.axis)
@@ -103,7 +105,16 @@ def combine(builder: Builder, function: Callable[..., Any], *operands: Operand) 
     return builder.call(torch.flatten, result, rank + place, rank + place + 1, axis=rank + place)
 
 
-def _is_flat(value: Constant, place: int) -> bool:
+def _with_batch_at(builder: Builder, value: Operand, place: int) -> Operand:
+    """The value with its batch so many dimensions from the end."""
+    if isinstance(value, Constant):
+        return value
+    while value.rank < -place:
+        value = builder.call(torch.unsqueeze, value, 0, axis=value.axis + 1)
+    return move(builder, value, value.rank + place)
+
+
+def is_flat(value: Constant, place: int) -> bool:
     """Whether the constant is the same along the batch."""
     return value.array.ndim < -place or value.array.shape[place] == 1
 
@@ -111,7 +122,7 @@ def _is_flat(value: Constant, place: int) -> bool:
 def _unsqueezed(value: Constant, place: int) -> Constant:
     if value.array.ndim <= -place:
         return value
-    return Constant(np.expand_dims(value.array, value.array.ndim + place), f"{value.name}.unfolded")
+    return replace(value, array=np.expand_dims(value.array, value.array.ndim + place), name=f"{value.name}.unfolded")
 
 
 def _scalar(value: Operand) -> Any:
@@ -121,24 +132,17 @@ def _scalar(value: Operand) -> Any:
     return value
 
 
-def _add(builder: Builder, node: Node) -> Data:
-    """An addition, or the bias of the linear layer or convolution before it."""
-    for value, bias in (node.operands, node.operands[::-1]):
-        if isinstance(value, Data) and isinstance(bias, Constant) and _is_bias(builder, node, value, bias):
-            return builder.add_bias_(value, bias)
-    return _nary(operator.add)(builder, node)
+def _spelt(
+    function: Callable[..., Any], recognise: Callable[[Builder, Data], tuple[nn.Module, Data] | None]
+) -> Handler:
+    """An operator that may end what an exporter spelt out: see `chains`."""
 
+    def handler(builder: Builder, node: Node) -> Data:
+        result = _nary(function)(builder, node)
+        found = recognise(builder, result)
+        return result if found is None else builder.module(*found, node.proto)
 
-def _is_bias(builder: Builder, node: Node, value: Data, bias: Constant) -> bool:
-    module = builder.module_of(value)
-    if not isinstance(module, (nn.Linear, nn.Conv2d)) or module.bias is not None or bias.array.dtype != np.float32:
-        return False
-    if any(builder.uses[name] != 1 for name in node.proto.input if name != bias.name):
-        return False
-    if isinstance(module, nn.Linear):
-        return bias.array.size == module.out_features == bias.array.shape[-1]
-    shape = (1, 1, 1, *bias.array.shape)[-4:]
-    return shape == (1, module.out_channels, 1, 1)
+    return handler
 
 
 def _cast(builder: Builder, node: Node) -> Data:
@@ -159,6 +163,11 @@ def _pow(builder: Builder, node: Node) -> Data:
         if function
         else builder.call(torch.pow, value, number, axis=value.axis)
     )
+
+
+def _mean(builder: Builder, node: Node) -> Data:
+    total = _nary(operator.add)(builder, node)
+    return builder.call(operator.truediv, total, float(len(node.operands)), axis=total.axis)
 
 
 def _maximum(first: Any, second: Any) -> Any:
@@ -201,11 +210,12 @@ OPERATORS: dict[str, Handler] = {
     "HardSigmoid": _hard_sigmoid,
     "Softmax": _softmax(nn.Softmax),
     "LogSoftmax": _softmax(nn.LogSoftmax),
-    "Add": _add,
+    "Add": learned(_nary(operator.add), absorb_bias),
     "Sum": _nary(operator.add),
+    "Mean": _mean,
     "Sub": _nary(operator.sub),
-    "Mul": _nary(operator.mul),
-    "Div": _nary(operator.truediv),
+    "Mul": learned(_spelt(operator.mul, lambda *args: product(*args) or quotient(*args)), absorb_scale),
+    "Div": _spelt(operator.truediv, lambda *args: quotient(*args) or product(*args)),
     "Max": _nary(_maximum),
     "Min": _nary(_minimum),
     "Pow": _pow,
@@ -218,6 +228,10 @@ OPERATORS: dict[str, Handler] = {
     "Reciprocal": _unary(torch.reciprocal),
     "Floor": _unary(torch.floor),
     "Ceil": _unary(torch.ceil),
+    "Round": _unary(torch.round),
+    "Sign": _unary(torch.sign),
+    "Sin": _unary(torch.sin),
+    "Cos": _unary(torch.cos),
     "Cast": _cast,
     "Identity": _identity,
     "Dropout": _dropout,

@@ -30,6 +30,8 @@ _RESHAPING = {
     "Identity",
     "Flatten",
     "ScatterND",
+    "BatchNormalization",
+    "InstanceNormalization",
 }
 """Operators that make nothing new of their first operand."""
 _RANDOM = ("Random", "Bernoulli", "Multinomial")
@@ -44,6 +46,8 @@ def fold(node: Node) -> list[Constant]:
     names = [f"operand{index}" if array is not None else "" for index, array in enumerate(arrays)]
     proto = onnx.NodeProto()
     proto.CopyFrom(node.proto)
+    if node.op == "BatchNormalization":  # networks standardise weights with it; its statistics are of no use
+        del proto.output[1:]
     del proto.input[:]
     proto.input.extend(names)
     given = {name: array for name, array in zip(names, arrays, strict=True) if array is not None}

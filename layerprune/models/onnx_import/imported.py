@@ -23,7 +23,8 @@ from .convert import convert
 TOLERANCE = 1e-4
 """Largest accepted max|torch - onnx| / max|onnx| over the logits of random images."""
 DEFAULT_SIZE = 224
-OLDEST_OPSET = 11
+OLDEST_OPSET = 7
+"""From here on operands are broadcast as numpy does, and ONNX Runtime reads the file."""
 _CHECKED_IMAGES = 3
 _PASSING = ("Identity", "Cast", "Flatten", "Reshape", "Squeeze")
 

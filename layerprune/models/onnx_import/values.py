@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 from torch import Tensor, fx
@@ -31,11 +30,8 @@ class Constant:
 
     array: NDArray[Any]
     name: str
-
-    @property
-    def is_weight(self) -> bool:
-        """Whether it can be trained: finite floating-point numbers, more than one."""
-        return self.array.dtype == np.float32 and self.array.size > 1 and bool(np.isfinite(self.array).all())
+    is_weight: bool = False
+    """Whether it is to be trained, by the part that it plays: see `elementwise.as_weight`."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,22 +9,25 @@ import numpy as np
 import torch
 from torch import nn
 
+from .absorbing import as_weight
 from .builder import Builder
+from .elementwise import is_flat
+from .layout import along, move, stack, unstack
 from .values import Constant, Data, Node, Unsupported, position
 
 
 def conv(builder: Builder, node: Node) -> Data:
     value, weight, bias = node.data(), _weight(node, 1), node.constant(2)
     spatial = weight.array.ndim - 2
-    if spatial != 2 or value.rank != 4:
+    if spatial not in (1, 2) or value.rank != spatial + 2:
         raise Unsupported(f"it has {spatial} spatial dimensions; images have 2")
-    if value.axis != 0:
-        raise Unsupported("the batch is not its first dimension")
+    value = move(builder, value, 0)
     groups = node.attribute("group", 1)
-    strides = tuple(node.attribute("strides", [1, 1]))
-    dilations = tuple(node.attribute("dilations", [1, 1]))
+    strides = tuple(node.attribute("strides", [1] * spatial))
+    dilations = tuple(node.attribute("dilations", [1] * spatial))
     value, padding = padded(builder, node, value, weight.array.shape[2:], strides, dilations, fill=0.0)
-    module = nn.Conv2d(
+    kind: Any = (nn.Conv1d, nn.Conv2d)[spatial - 1]
+    module: nn.Module = kind(
         weight.array.shape[1] * groups,
         len(weight.array),
         weight.array.shape[2:],
@@ -47,40 +50,42 @@ def padded(
     dilations: Sequence[int],
     *,
     fill: float,
-) -> tuple[Data, tuple[int, int]]:
+) -> tuple[Data, tuple[int, ...]]:
     """The value and what a module has to pad on both sides; where the sides differ, the value is padded here."""
     before, after = pads(node, value, kernel, strides, dilations)
     if before == after:
         return value, before
     # Last dimension first, as torch.nn.functional.pad has it.
-    borders = [before[1], after[1], before[0], after[0]]
-    return builder.call(nn.functional.pad, value, borders, axis=value.axis, value=fill), (0, 0)
+    borders = [size for pair in zip(before[::-1], after[::-1], strict=True) for size in pair]
+    return builder.call(nn.functional.pad, value, borders, axis=value.axis, value=fill), (0,) * len(kernel)
 
 
 def pads(
     node: Node, value: Data, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
-) -> tuple[tuple[int, int], tuple[int, int]]:
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """What is padded before and after, by the attribute or by the rule that auto_pad names at the value's size."""
     rule = node.attribute("auto_pad", "NOTSET")
     if rule == "NOTSET":
-        top, left, bottom, right = node.attribute("pads", [0, 0, 0, 0])
-        return (top, left), (bottom, right)
+        both = tuple(node.attribute("pads", [0, 0] * len(kernel)))
+        return both[: len(kernel)], both[len(kernel) :]
     if rule == "VALID":
-        return (0, 0), (0, 0)
+        return (0,) * len(kernel), (0,) * len(kernel)
     before, after = [], []
-    for size, extent, stride, dilation in zip(value.sample.shape[-2:], kernel, strides, dilations, strict=True):
+    for size, extent, stride, dilation in zip(value.sample.shape[2:], kernel, strides, dilations, strict=True):
         total = max(0, (-(-size // stride) - 1) * stride + (extent - 1) * dilation + 1 - size)
         small, large = total // 2, total - total // 2
         before.append(large if rule == "SAME_LOWER" else small)
         after.append(small if rule == "SAME_LOWER" else large)
-    return (before[0], before[1]), (after[0], after[1])
+    return tuple(before), tuple(after)
 
 
 def gemm(builder: Builder, node: Node) -> Data:
     """Y = alpha A B + beta C, B and C constant: a linear layer."""
     value, weight, bias = node.data(), _weight(node, 1), node.constant(2)
-    if node.attribute("transA", 0) or value.rank != 2:
+    if value.rank != 2:
         raise Unsupported("its first operand is not (batch, features)")
+    if node.attribute("transA", 0):
+        value = builder.call(torch.permute, value, (1, 0), axis=1 - value.axis)
     matrix = weight.array if node.attribute("transB", 0) else weight.array.T
     scale = None if bias is None else node.attribute("beta", 1.0) * np.broadcast_to(bias.array, (len(matrix),))
     return _linear(builder, node, value, matrix * np.float32(node.attribute("alpha", 1.0)), scale, weight, bias)
@@ -90,17 +95,57 @@ def matmul(builder: Builder, node: Node) -> Data:
     first, second = node.operand(0), node.operand(1)
     if isinstance(first, Data) and isinstance(second, Constant) and second.array.ndim == 2:
         return _linear(builder, node, first, second.array.T, None, second, None)
-    axes = {_from_the_right(operand) for operand in (first, second) if isinstance(operand, Data)}
-    if len(axes) != 1 or max(axes) >= -2:
-        raise Unsupported("it mixes images of a batch")
-    ranks = [
-        operand.rank if isinstance(operand, Data) else operand.array.ndim for operand in (first, second) if operand
-    ]
-    return builder.call(torch.matmul, first, second, axis=max(ranks) + axes.pop())
+    if first is None or second is None:
+        raise Unsupported("an operand is missing")
+    first, second = (_factor(builder, one, other) for one, other in ((first, second), (second, first)))
+    images = [operand for operand in (first, second) if isinstance(operand, Data)]
+    ranks = [operand.rank if isinstance(operand, Data) else operand.array.ndim for operand in (first, second)]
+    if min(ranks) < 2:
+        raise Unsupported("an operand is a vector")
+    place = images[0].axis - images[0].rank
+    plain = place < -2 and all(
+        (operand.axis - operand.rank, operand.per_image) == (place, images[0].per_image)
+        if isinstance(operand, Data)
+        else is_flat(operand, place)
+        for operand in (first, second)
+    )
+    if plain:
+        return builder.call(torch.matmul, first, second, axis=max(ranks) + place)
+    # With the batch in front of all, the other dimensions broadcast as in the file.
+    apart = [_stacked(builder, one, max(ranks)) if isinstance(one, Data) else one for one in (first, second)]
+    return unstack(builder, builder.call(torch.matmul, *apart, axis=0))
 
 
-def _from_the_right(value: Data) -> int:
-    return value.axis - value.rank
+def _factor(builder: Builder, operand: Data | Constant, other: Data | Constant) -> Data | Constant:
+    if isinstance(operand, Constant) and isinstance(other, Data):
+        return as_weight(builder, operand, other)
+    return operand
+
+
+def _stacked(builder: Builder, value: Data, rank: int) -> Data:
+    """The value with its batch in front of so many dimensions."""
+    value = stack(builder, value)
+    while value.rank < rank + 1:
+        value = builder.call(torch.unsqueeze, value, 1, axis=0)
+    return value
+
+
+def einsum(builder: Builder, node: Node) -> Data:
+    """A sum of products by its letters; the batch gets one of its own, in front."""
+    equation = node.attribute("equation").replace(" ", "")
+    if "." in equation or "->" not in equation:
+        raise Unsupported("its equation leaves letters out")
+    letters, answer = equation.split("->")
+    batch = next(letter for letter in "zyxwvutsrqponmlkjihgfedcba" if letter not in equation)
+    like = next(operand for operand in node.operands if isinstance(operand, Data))
+    terms, operands = [], []
+    for term, operand in zip(letters.split(","), node.operands, strict=True):
+        if operand is None:
+            raise Unsupported("an operand is missing")
+        images = isinstance(operand, Data)
+        terms.append(batch + term if images else term)
+        operands.append(stack(builder, operand) if isinstance(operand, Data) else as_weight(builder, operand, like))
+    return unstack(builder, builder.call(torch.einsum, f"{','.join(terms)}->{batch}{answer}", *operands, axis=0))
 
 
 def _linear(builder: Builder, node: Node, value: Data, matrix: Any, bias: Any, *names: Constant | None) -> Data:
@@ -120,8 +165,9 @@ def batch_norm(builder: Builder, node: Node) -> Data:
     scale, bias, mean, variance = (_weight(node, index) for index in range(1, 5))
     if node.attribute("training_mode", 0):
         raise Unsupported("it is in training mode")
-    if value.axis != 0 or value.rank not in (2, 3, 4):
+    if value.rank not in (2, 3, 4):
         raise Unsupported("its operand is not (batch, channels, ...)")
+    value = move(builder, value, 0)
     kind = nn.BatchNorm2d if value.rank == 4 else nn.BatchNorm1d
     # ONNX weighs the old statistics, torch the new ones.
     momentum = 1.0 - node.attribute("momentum", 0.9)
@@ -133,11 +179,21 @@ def batch_norm(builder: Builder, node: Node) -> Data:
 def layer_norm(builder: Builder, node: Node) -> Data:
     value, scale, bias = node.data(), _weight(node, 1), node.constant(2)
     axis = position(node.attribute("axis", -1), value.rank)
-    if value.axis >= axis or any(node.proto.output[1:]):
-        raise Unsupported("it normalises over the batch" if value.axis >= axis else "its statistics are used")
-    module = nn.LayerNorm(value.shape[axis:], node.attribute("epsilon", 1e-5), bias=bias is not None)
-    _fill(module, weight=scale.array.reshape(value.shape[axis:]), bias=None if bias is None else bias.array)
-    return builder.module(module, value, node.proto, scale, bias)
+    if any(node.proto.output[1:]):
+        raise Unsupported("its statistics are used")
+    shape = value.shape[axis:]
+    module = nn.LayerNorm(shape, node.attribute("epsilon", 1e-5), bias=bias is not None)
+    _fill(module, weight=np.broadcast_to(scale.array, shape), bias=None if bias is None else bias.array)
+    axes = list(range(axis, value.rank))
+    return along(builder, value, axes, lambda value, _: builder.module(module, value, node.proto, scale, bias))
+
+
+def local_response_norm(builder: Builder, node: Node) -> Data:
+    size = node.attribute("size")
+    if size % 2 == 0:
+        raise Unsupported("its size is even")
+    settings = (node.attribute("alpha", 1e-4), node.attribute("beta", 0.75), node.attribute("bias", 1.0))
+    return builder.module(nn.LocalResponseNorm(size, *settings), move(builder, node.data(), 0), node.proto)
 
 
 def instance_norm(builder: Builder, node: Node) -> Data:
@@ -155,8 +211,7 @@ def group_norm(builder: Builder, node: Node) -> Data:
 
 
 def _group_norm(builder: Builder, node: Node, value: Data, scale: Constant, bias: Constant, *, groups: int) -> Data:
-    if value.axis != 0:
-        raise Unsupported("the batch is not its first dimension")
+    value = move(builder, value, 0)
     module = nn.GroupNorm(groups, len(scale.array), node.attribute("epsilon", 1e-5))
     _fill(module, weight=scale.array, bias=bias.array)
     return builder.module(module, value, node.proto, scale, bias)
@@ -197,4 +252,6 @@ OPERATORS = {
     "InstanceNormalization": instance_norm,
     "GroupNormalization": group_norm,
     "PRelu": prelu,
+    "LRN": local_response_norm,
+    "Einsum": einsum,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
+from layerprune import models
 from layerprune.export import export_onnx
 from layerprune.structure.plan import Plan
 
@@ -183,6 +185,16 @@ def test_an_onnx_file_is_evaluated_as_the_network_was(chain: Chain, by_hand: Run
     assert (found["correct"], found["images"]) == (chain.tuned["test"]["final"]["correct"], 540)
     assert found["runtime"].startswith("onnxruntime ")
     assert found["ci_low"] < found["accuracy"] < found["ci_high"]
+
+
+def test_a_file_for_one_image_at_a_time_is_evaluated_alike(chain: Chain, by_hand: Run) -> None:
+    network = models.build(NETWORK, classes=10).eval()
+    network.load_state_dict(load_file(chain.folder / "base.safetensors"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(network, (torch.randn(1, 3, 16, 16),), chain.folder / "one.onnx", dynamo=False)
+    found = answer(by_hand("evaluate", "one.onnx", "--data", "digits", "--json", cwd=chain.folder))
+    assert abs(found["correct"] - chain.base["test"]["final"]["correct"]) <= 1
 
 
 def test_pruned_weights_are_evaluated_with_their_plan(chain: Chain, by_hand: Run) -> None:

@@ -89,7 +89,7 @@ EVALUATE = ("evaluate", NETWORK, "--data", "digits")
         (("evaluate", "tiny.onnx", "--data", "digits"), "3 outputs, digits has 10 classes", "trained for"),
         (("evaluate", NETWORK, "--data", "digit"), "unknown dataset 'digit'", "digits"),
         (("evaluate", NETWORK, "--data", "gone/birds"), "there is no file or folder gone/birds", "name a set: digits"),
-        (("evaluate", NETWORK, "--data", "empty"), "0 classes", "two classes"),
+        (("evaluate", NETWORK, "--data", "empty"), "no images in the folder 'empty'", "every class"),
         (("evaluate", NETWORK, "--data", "one"), "no images in the folder 'one'", "into a folder of its own"),
         (("finetune", NETWORK, "--data", "digits", "-o", "o.onnx", "--epochs", 0), "epochs", "(it is 0)"),
         (("score", NETWORK, "--data", "digits", "--size", 64), "--size 64 and --data contradict", "--preprocess"),

@@ -71,7 +71,7 @@ def test_a_file_that_is_something_else_is_refused_before_there_is_a_job(
 ) -> None:
     arguments = ("submit", "--onnx", "birds.zip", "--dataset", "digits")
     done = layerprune(*arguments, LAYERPRUNE_URL=url, LAYERPRUNE_TOKEN=admin_token)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "the ONNX file is refused" in done.stderr
     assert client.get("/v1/jobs").json()["jobs"] == []
 

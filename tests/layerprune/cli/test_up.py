@@ -109,7 +109,7 @@ def test_the_printed_link_signs_a_browser_in_once(up: psutil.Popen, data: Path) 
 
 def test_an_unknown_name_is_one_sentence_with_the_known_ones(up: psutil.Popen, data: Path, layerprune: Run) -> None:
     done = layerprune("submit", "--model", "cifar:resnet21", "--dataset", "digits", "--data", str(data))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "unknown model 'cifar:resnet21'; known: " in done.stderr
 
 

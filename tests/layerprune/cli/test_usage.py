@@ -72,28 +72,28 @@ def submit(layerprune: Run, *arguments: str) -> subprocess.CompletedProcess[str]
 )
 def test_bad_values_are_named_before_anything_is_sent(layerprune: Run, arguments: list[str], named: str) -> None:
     done = submit(layerprune, *arguments)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert named in done.stderr
 
 
 def test_a_request_file_and_its_parts_do_not_mix(layerprune: Run, tmp_path: Path) -> None:
     (tmp_path / "request.json").write_text("{}")
     done = submit(layerprune, "--file", "request.json")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Leave out either --file or dataset, model." in done.stderr
 
 
 def test_a_broken_request_file_is_named(layerprune: Run, tmp_path: Path) -> None:
     (tmp_path / "request.json").write_text("{'model': 1}")
     done = layerprune("submit", "--file", "request.json")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "cannot read a request from request.json" in done.stderr
 
 
 def test_a_misspelt_field_in_a_request_is_named(layerprune: Run) -> None:
     request = '{"model": {"name": "m"}, "dataset": {"name": "d"}, "trainings": {}}'
     done = layerprune("submit", "--file", "-", stdin=request)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "trainings: Extra inputs are not permitted" in done.stderr
 
 
@@ -102,6 +102,6 @@ def test_a_taken_port_is_named_with_the_way_out(layerprune: Run, command: str) -
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = layerprune(command, "--port", port)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
     assert "--port 0" in done.stderr

@@ -110,6 +110,6 @@ def test_the_command_writes_what_can_be_loaded(tmp_path: Path) -> None:
 def test_the_command_names_the_first_tensor_that_does_not_fit(tmp_path: Path) -> None:
     torch.save(_state(), tmp_path / "c.pth")
     done = _command(tmp_path / "c.pth", "--model", NAME, "-o", tmp_path / "w.safetensors")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "conv1.weight has the shape [2, 3, 3, 3] in the file and [16, 3, 3, 3] in the network" in done.stderr
     assert not (tmp_path / "w.safetensors").exists()

@@ -37,11 +37,12 @@ def _file(
     image: Shape = (1, 3, 16, 16),
     answer: Shape = (1, 4),
     opset: int = 17,
+    name: str = "x",
 ) -> bytes:
     graph = helper.make_graph(
         nodes,
         "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, image)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, image)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, answer)],
         tensors,
     )
@@ -107,6 +108,36 @@ def _keras() -> bytes:
     return _file(nodes, tensors, image=("n", 16, 16, 3), answer=("n", 4), opset=13)
 
 
+def _mxnet() -> bytes:
+    """Attributes where later opsets have operands, dropout, resizing; opset 7."""
+    tensors = [
+        *(_weight("conv0_weight", 6, 3, 3, 3), _weight("fc_weight", 4, 6), _weight("fc_bias", 4)),
+        *(_weight(f"bn_{part}", 6) for part in ("gamma", "beta", "mean")),
+        numpy_helper.from_array(np.full(6, 0.7, np.float32), "bn_var"),
+        _constant("flat", [0, -1]),
+    ]
+    nodes = [
+        _node("Conv", "x conv0_weight", "c", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        _node("BatchNormalization", "c bn_gamma bn_beta bn_mean bn_var", "b"),
+        _node("Clip", "b", "k", min=0.0, max=6.0),
+        _node("LRN", "k", "l", size=3, alpha=0.01),
+        _node("Upsample", "l", "u", mode="nearest", scales=[1.0, 1.0, 2.0, 2.0]),
+        _node("Dropout", "u", "d", ratio=0.3),
+        _node("Identity", "d", "i"),
+        _node("ReduceMean", "i", "m", axes=[2, 3], keepdims=1),
+        _node("Reshape", "m flat", "f"),
+        _node("Gemm", "f fc_weight fc_bias", "y", transB=1),
+    ]
+    return _file(nodes, tensors, opset=7)
+
+
+def test_a_graph_in_the_manner_of_mxnet_is_read_from_opset_7_on() -> None:
+    imported = load(_mxnet())
+    kinds = {type(module) for module in imported.model.modules()}
+    assert {nn.BatchNorm2d, nn.ReLU6, nn.LocalResponseNorm, nn.Dropout, nn.Upsample, nn.Linear} <= kinds
+    assert imported.model(torch.zeros(5, 3, 16, 16)).shape == (5, 4)
+
+
 def test_a_graph_in_the_manner_of_paddle_becomes_modules_and_answers_with_logits() -> None:
     imported = load(_paddle(), size=16)
     kinds = [type(module) for module in imported.model.modules()]
@@ -145,10 +176,10 @@ def _classifier(*before: onnx.NodeProto, source: str) -> list[onnx.NodeProto]:
 
 
 def test_every_unknown_operator_is_named_with_its_first_node() -> None:
-    odd = [_node("Sin", "x", "a"), _node("Relu", "a", "b"), _node("Cos", "b", "c"), _node("Sin", "c", "d")]
-    with pytest.raises(BadInput, match=r"Sin \(node 'Sin\.a'\); Cos \(node 'Cos\.c'\)") as caught:
+    odd = [_node("Det", "x", "a"), _node("Relu", "a", "b"), _node("Hardmax", "b", "c"), _node("Det", "c", "d")]
+    with pytest.raises(BadInput, match=r"Det \(node 'Det\.a'\); Hardmax \(node 'Hardmax\.c'\)") as caught:
         load(_file(_classifier(*odd, source="d"), [_weight("w", 3, 4)]))
-    assert (caught.value.code, caught.value.value) == ("unsupported_operators", ["Sin", "Cos"])
+    assert (caught.value.code, caught.value.value) == ("unsupported_operators", ["Det", "Hardmax"])
 
 
 @pytest.mark.parametrize(
@@ -197,3 +228,50 @@ def test_a_constant_that_would_fill_the_memory_is_refused() -> None:
     nodes = [_node("ConstantOfShape", "big", "zeros"), _node("Add", "x zeros", "a")]
     with pytest.raises(BadInput, match="a constant of up to 1000000000000 elements"):
         load(_file(_classifier(*nodes, source="a"), [_weight("w", 3, 4), _constant("big", [10**6, 10**6])]))
+
+
+def _numbers(**values: float) -> list[TensorProto]:
+    return [numpy_helper.from_array(np.float32(value), name) for name, value in values.items()]
+
+
+CHAINS: dict[type[nn.Module], tuple[list[onnx.NodeProto], list[TensorProto]]] = {
+    nn.GELU: (
+        [
+            *(_node("Div", "x root", "a"), _node("Erf", "a", "b"), _node("Add", "b one", "c")),
+            *(_node("Mul", "x c", "d"), _node("Mul", "d half", "z")),
+        ],
+        _numbers(root=2**0.5, one=1.0, half=0.5),
+    ),
+    nn.SiLU: ([_node("Sigmoid", "x", "a"), _node("Mul", "x a", "z")], []),
+    nn.Hardswish: (
+        [
+            *(_node("Add", "x three", "a"), _node("Clip", "a zero six", "b")),
+            *(_node("Mul", "x b", "c"), _node("Div", "c six", "z")),
+        ],
+        _numbers(three=3.0, zero=0.0, six=6.0),
+    ),
+    nn.Mish: ([_node("Softplus", "x", "a"), _node("Tanh", "a", "b"), _node("Mul", "x b", "z")], []),
+    nn.LayerNorm: (
+        [
+            *(_node("ReduceMean", "x", "a", axes=[-1]), _node("Sub", "x a", "b"), _node("Pow", "b two", "c")),
+            *(_node("ReduceMean", "c", "d", axes=[-1]), _node("Add", "d small", "e"), _node("Sqrt", "e", "r")),
+            *(_node("Div", "b r", "g"), _node("Mul", "g scale", "h"), _node("Add", "h shift", "z")),
+        ],
+        [*_numbers(two=2.0, small=1e-5), _weight("scale", 16), _weight("shift", 16)],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CHAINS, ids=lambda kind: kind.__name__)
+def test_what_is_spelt_out_becomes_the_module_that_it_was(kind: type[nn.Module]) -> None:
+    chain, tensors = CHAINS[kind]
+    chain = [_node("Conv", "image k", "x"), *chain]
+    nodes = [*chain, *_classifier(source="z")]
+    file = _file(nodes, [*tensors, _weight("k", 3, 3, 1, 1), _weight("w", 3, 4)], name="image")
+    imported = load(file)
+    assert [type(module) for module in list(imported.model.modules())[1:] if type(module) not in _OTHERS] == [kind]
+    arithmetic = [node for node in imported.model.graph.nodes if node.op == "call_function"]
+    assert [node.target for node in arithmetic] == [torch.flatten]
+
+
+_OTHERS = (nn.Module, nn.Conv2d, nn.AdaptiveAvgPool2d, nn.Linear)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torchvision.models import MaxVit, SwinTransformer, VisionTransformer
 
 from layerprune import models
 from layerprune.export import check_onnx, export_onnx
@@ -28,7 +32,7 @@ class Row:
     name: str
     layers: int
     size: int = 64
-    args: tuple[tuple[str, int], ...] = ()
+    args: tuple[tuple[str, Any], ...] = ()
     current: bool = False
     opset: int = 17
     dynamic: bool = False
@@ -41,26 +45,48 @@ DEIT = (("depth", 2), ("img_size", 64))
 ROWS = [
     Row("torchvision:resnet18", 5),
     Row("torchvision:resnet18", 5, opset=11, dynamic=True),
-    Row("torchvision:mobilenet_v3_large", 10),
+    Row("torchvision:mobilenet_v3_small", 7),
     Row("timm:efficientnet_b0", 9, opset=13, dynamic=True),
-    Row("torchvision:shufflenet_v2_x0_5", 13),
     Row("torchvision:shufflenet_v2_x0_5", 13, current=True, opset=18, dynamic=True),
-    Row("timm:regnety_004", 12, dynamic=True),
+    Row("timm:ghostnet_050", 11, opset=11, dynamic=True),
+    Row("timm:regnety_002", 9, dynamic=True),
     Row("timm:deit_tiny_patch16_224", 4, args=DEIT),
-    Row("timm:deit_tiny_patch16_224", 4, args=DEIT, dynamic=True),
     Row("timm:deit_tiny_patch16_224", 4, args=DEIT, current=True, opset=20),
-    Row("torchvision:swin_t", 24, size=64),
-    Row("timm:convnext_tiny", 18, size=32),
+    Row("small:swin", 8, opset=11, dynamic=True),
+    Row("small:swin", 8, current=True, opset=18),
+    Row("small:swin", 8, current=True, opset=20, dynamic=True),
+    Row("small:vit", 4, size=32),
+    Row("small:vit", 4, size=32, current=True, opset=18, dynamic=True),
+    Row("small:maxvit", 9),
+    Row("timm:edgenext_xx_small", 12, opset=11),
+    Row("timm:convnext_atto", 12, size=32),
 ]
+SMALL: dict[str, Callable[[], nn.Module]] = {
+    "swin": lambda: SwinTransformer([4, 4], 24, [2, 2], [2, 4], [4, 4], num_classes=5),
+    "vit": lambda: VisionTransformer(32, 8, 2, 2, 32, 64, num_classes=5),
+    "maxvit": lambda: MaxVit((64, 64), 16, 4, [16, 32], [1, 1], 8, 0.0, num_classes=5),
+}
+"""Large architectures with few and narrow blocks."""
+
+
+def _made(row: Row) -> nn.Module:
+    """The network with statistics and biases of its own, as if it had been trained."""
+    torch.manual_seed(1)
+    source, name = row.name.split(":")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = SMALL[name]() if source == "small" else models.build(row.name, classes=5, args=dict(row.args), seed=1)
+    with torch.no_grad():
+        for parameter in model.parameters():  # an exporter leaves out a bias of zeros
+            parameter += 0.01 * torch.randn_like(parameter)
+        model.train()
+        for _ in range(2):  # else the statistics of batch norm leave nothing of the signal
+            model(torch.randn(4, 3, row.size, row.size))
+    return model.eval()
 
 
 def _exported(row: Row) -> tuple[nn.Module, bytes]:
-    model = models.build(row.name, classes=5, args=dict(row.args), seed=1)
-    model.train()
-    with torch.no_grad():
-        for _ in range(2):  # else the statistics of batch norm leave nothing of the signal
-            model(torch.randn(8, 3, row.size, row.size))
-    model.eval()
+    model = _made(row)
     example = torch.randn(2 if row.dynamic else 1, 3, row.size, row.size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -128,3 +154,35 @@ def test_the_same_file_gives_the_same_network_every_time() -> None:
     first, second = (load(file).model.state_dict() for _ in range(2))
     assert list(first) == list(second)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Row("torchvision:resnet18", 5),
+        Row("timm:deit_tiny_patch16_224", 4, args=DEIT),
+        Row("small:swin", 8),
+        Row("small:swin", 8, current=True, opset=18),
+        Row("timm:convnext_tiny", 18, size=32, args=(("depths", (1, 1, 1, 1)),)),
+    ],
+    ids=str,
+)
+def test_what_was_a_parameter_is_one_again_and_nothing_else(row: Row) -> None:
+    original, file = _exported(row)
+    # Batch norm comes folded into the convolution before it: one bias per channel instead of a factor and a shift.
+    folded = sum(module.num_features for module in original.modules() if isinstance(module, nn.BatchNorm2d))
+    assert _parameters(load(file, size=row.size).model) == _parameters(original) - folded
+
+
+def test_norms_and_activations_are_the_modules_that_they_were() -> None:
+    row = Row("small:swin", 8, opset=13)
+    _, file = _exported(row)
+    imported = load(file, size=row.size)
+    kinds = Counter(type(module) for module in imported.model.modules())
+    original = Counter(type(module) for module in _made(row).modules())
+    for kind in (nn.LayerNorm, nn.GELU, nn.Linear, nn.Softmax):
+        assert kinds[kind] == (4 if kind is nn.Softmax else original[kind])

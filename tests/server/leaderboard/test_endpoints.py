@@ -18,7 +18,11 @@ def board(client: Any, **params: Any) -> dict[str, Any]:
 def job(scripted: Any, submit: Any) -> dict[str, Any]:
     """A finished job with two targets, whose layer plans at 0.7 are better than its filter plans."""
     answer: dict[str, Any] = submit(
-        pruning={"criteria": ["weight_l1", "imprinting"], "targets": {"latency_ratios": [0.7, 0.5]}}
+        pruning={
+            "methods": ["layer", "filter"],
+            "criteria": ["weight_l1", "imprinting"],
+            "targets": {"latency_ratios": [0.7, 0.5]},
+        }
     )
     for one in scripted.candidates:
         if one["plan"]["step"] == 2:
@@ -225,7 +229,12 @@ def test_amounts_are_compared_without_claiming_equal_latency(scripted: Any, subm
 
 
 def test_a_family_that_the_limit_of_trainings_cut_is_not_called_slow(scripted: Any, submit: Any, client: Any) -> None:
-    pruning = {"criteria": ["weight_l1", "imprinting"], "targets": {"latency_ratios": [0.7, 0.5]}, "max_trainings": 3}
+    pruning = {
+        "methods": ["layer", "filter"],
+        "criteria": ["weight_l1", "imprinting"],
+        "targets": {"latency_ratios": [0.7, 0.5]},
+        "max_trainings": 3,
+    }
     job = submit(pruning=pruning)
     scripted.answers = {
         "trial": lambda payload: {

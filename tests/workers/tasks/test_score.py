@@ -160,3 +160,12 @@ def test_an_input_too_small_for_the_network_fails_before_the_training(tmp_path: 
         _run(_payload(model=model), tmp_path, seen.append)
     assert caught.value.code == "untraceable"
     assert {progress.phase for progress in seen} == {"preparing"}
+
+
+def test_hybrids_alone_give_edits_to_solve_budgets_from_and_no_candidate(tmp_path: Path) -> None:
+    pruning = PruningSpec(methods=["hybrid"], criteria=["weight_l1"], filters=FilterOptions(alignments=[8]))
+    found = _run(_payload(pruning=pruning), tmp_path)
+    assert found.candidates == []
+    assert {edit.kind for edit in found.edits} == {"layer", "channels"}
+    assert {edit.architecture for edit in found.edits} == {one.architecture for one in found.architectures}
+    assert [reach.family for reach in found.reach] == ["hybrid"]
