@@ -25,9 +25,9 @@ from torch import fx
 from layerprune import models
 from layerprune.api.pruning import Family, PruningSpec
 from layerprune.api.tasks import Edit, Solved, Tried
-from layerprune.budgets import Budgeted, plan_within
-from layerprune.edits import Editor
-from layerprune.search import AIM, correction, costs_by_criterion, is_met
+from layerprune.planning.budgets import Budgeted, plan_within
+from layerprune.planning.edits import Editor
+from layerprune.planning.search import AIM, correction, costs_by_criterion, is_met
 from layerprune.stats import RatioEstimate
 from layerprune.structure.layers import candidates_of, find_layers
 from layerprune.structure.macs import count

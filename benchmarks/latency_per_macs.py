@@ -21,8 +21,8 @@ from torch import fx
 from layerprune import models
 from layerprune.api.pruning import FilterOptions, PruningSpec
 from layerprune.api.tasks import Candidate
-from layerprune.candidates import by_amounts, enumerate_candidates
-from layerprune.edits import Editor
+from layerprune.planning.candidates import by_amounts, enumerate_candidates
+from layerprune.planning.edits import Editor
 from layerprune.structure.layers import candidates_of, find_layers
 from layerprune.structure.macs import count
 from layerprune.structure.plan import Plan

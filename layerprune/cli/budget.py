@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from ..api.jobs import Progress
     from ..api.pruning import Family, PruningSpec
     from ..api.tasks import Candidate, Edit
-    from ..budgets import Budgeted
     from ..criteria.observation import Scores
-    from ..edits import Editor
-    from ..search import Unreachable
+    from ..planning.budgets import Budgeted
+    from ..planning.edits import Editor
+    from ..planning.search import Unreachable
     from ..structure.layers import Layer
     from ..structure.plan import Plan
 
@@ -36,8 +36,8 @@ def hybrid_by_amount(
     work: Work, spec: PruningSpec, layers: Sequence[Layer], scores: Scores, *, seed: int
 ) -> tuple[list[Candidate], list[str]]:
     """The hybrids that remove the fraction of the MACs that `spec` names, and notes on how they were chosen."""
-    from ..candidates import by_amounts
-    from ..edits import Editor
+    from ..planning.candidates import by_amounts
+    from ..planning.edits import Editor
 
     editor = Editor(work.graph, work.example, layers, scores.filters, spec)
     edits, notes = _edits(work, editor, spec, seed=seed)
@@ -48,9 +48,9 @@ def by_ratio(work: Work, spec: PruningSpec, *, seed: int, threads: int) -> tuple
     """The plan whose latency, measured here, meets the ratio that `spec` names, that ratio as measured, and notes."""
     from workers.hostlock import HostLock
 
-    from ..edits import Editor
-    from ..guide import with_guide
-    from ..search import families
+    from ..planning.edits import Editor
+    from ..planning.guide import with_guide
+    from ..planning.search import families
 
     layers = removable(work, width_changing=spec.layers.width_changing, finer=spec.layers.finer_kinds)
     if spec.methods == ["layer"]:
@@ -77,8 +77,8 @@ def by_ratio(work: Work, spec: PruningSpec, *, seed: int, threads: int) -> tuple
 
 def _edits(work: Work, editor: Editor, spec: PruningSpec, *, seed: int) -> tuple[list[Edit], list[str]]:
     """The single edits with what they cost, and a note where another criterion has to weigh them."""
-    from ..edits import LOSS
-    from ..held_out import loss_after_repair
+    from ..planning.edits import LOSS
+    from ..planning.held_out import loss_after_repair
 
     edits, notes, criterion = editor.edits(), list(editor.notes), spec.criteria[0]
     if not edits:
@@ -109,8 +109,8 @@ def _solved(
     sweep: _Sweep,
 ) -> tuple[Plan, float]:
     """Solve, measure and correct; of what was measured, the slowest plan within the target, or else the fastest."""
-    from ..budgets import Budgeted
-    from ..search import AIM, Unreachable, costs_by_criterion, is_met
+    from ..planning.budgets import Budgeted
+    from ..planning.search import AIM, Unreachable, costs_by_criterion, is_met
 
     by_criterion = costs_by_criterion(edits, scores.layers, family)
     criterion = spec.criteria[0] if spec.criteria[0] in by_criterion else next(iter(by_criterion))
@@ -147,7 +147,7 @@ def _plan_within(
     target: float,
     miss: float,
 ) -> Budgeted | Unreachable:
-    from ..budgets import plan_within
+    from ..planning.budgets import plan_within
 
     return plan_within(
         target,
@@ -166,7 +166,7 @@ def _nearest_swept(
     work: Work, spec: PruningSpec, scores: Scores, target: float, sweep: _Sweep
 ) -> tuple[Plan, float, list[str]]:
     """Time a ladder of filter plans, and take the slowest one within the target."""
-    from ..candidates import enumerate_candidates
+    from ..planning.candidates import enumerate_candidates
     from ..structure.plan import Plan
 
     found = enumerate_candidates(work.graph, work.example, scores.layers, scores.filters, spec)

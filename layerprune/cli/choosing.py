@@ -64,8 +64,8 @@ def by_count(work: Work, spec: PruningSpec, number: int, seed: int) -> Plan:
 
 def by_amount(work: Work, spec: PruningSpec, seed: int) -> tuple[Plan, list[str]]:
     """The plan nearest to the fraction of the MACs that `spec` names (a hybrid removes at least that), and notes."""
-    from ..candidates import enumerate_candidates
-    from ..guide import with_guide
+    from ..planning.candidates import enumerate_candidates
+    from ..planning.guide import with_guide
     from ..structure.plan import Plan
 
     layers = removable(work, width_changing=spec.layers.width_changing, finer=spec.layers.finer_kinds)

@@ -23,15 +23,15 @@ from layerprune.api.tasks import (
     ScoreResult,
     TrainedNetwork,
 )
-from layerprune.candidates import CandidateSet, by_amounts, enumerate_candidates
 from layerprune.criteria.base import ScoringContext
 from layerprune.criteria.observation import Scores, score_all
 from layerprune.data.material import Material
-from layerprune.edits import LOSS, Editor
 from layerprune.export import export_onnx
-from layerprune.guide import with_guide
-from layerprune.held_out import loss_after_repair
-from layerprune.score_file import write_scores
+from layerprune.planning.candidates import CandidateSet, by_amounts, enumerate_candidates
+from layerprune.planning.edits import LOSS, Editor
+from layerprune.planning.guide import with_guide
+from layerprune.planning.held_out import loss_after_repair
+from layerprune.planning.score_file import write_scores
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.layers import Layer, candidates_of, find_layers
 from layerprune.structure.macs import count

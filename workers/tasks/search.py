@@ -19,13 +19,13 @@ from layerprune.api.tasks import (
     SearchResult,
     Solved,
 )
-from layerprune.budgets import Budgeted, plan_within
 from layerprune.data.material import Material
-from layerprune.edits import Editor
 from layerprune.export import export_onnx
-from layerprune.labels import describe
-from layerprune.score_file import read_scores
-from layerprune.search import AIM, Unreachable, correction, costs_by_criterion, families, is_met
+from layerprune.planning.budgets import Budgeted, plan_within
+from layerprune.planning.edits import Editor
+from layerprune.planning.labels import describe
+from layerprune.planning.score_file import read_scores
+from layerprune.planning.search import AIM, Unreachable, correction, costs_by_criterion, families, is_met
 from layerprune.structure.layers import candidates_of, find_layers
 from layerprune.structure.macs import count
 from layerprune.structure.plan import Plan

@@ -21,7 +21,7 @@ from layerprune.criteria.observation import Scores, score_all
 from layerprune.data.material import Material
 from layerprune.models import Origin
 from layerprune.models.weights import load_weights_
-from layerprune.schedule import apply_in_steps
+from layerprune.planning.schedule import apply_in_steps
 from layerprune.structure.layers import find_layers
 from layerprune.structure.plan import Plan
 from layerprune.structure.surgery import apply_plan_

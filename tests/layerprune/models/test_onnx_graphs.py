@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from layerprune.api.errors import BadInput
-from layerprune.filters import filter_plan
 from layerprune.models.onnx_import import load
+from layerprune.planning.filters import filter_plan
 from layerprune.structure.surgery import apply_plan_
 from layerprune.structure.trace import trace
 

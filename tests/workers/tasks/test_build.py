@@ -29,8 +29,8 @@ from layerprune.criteria.base import ScoringContext
 from layerprune.criteria.observation import score_all
 from layerprune.data.material import load_material
 from layerprune.evaluate import logits
-from layerprune.filters import filter_plan
 from layerprune.models import build as build_model
+from layerprune.planning.filters import filter_plan
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.plan import Plan
 from layerprune.structure.surgery import apply_plan_

@@ -10,7 +10,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from layerprune import models
 from layerprune.api.errors import BadInput
-from layerprune.filters import FilterPlanner, Scope, filter_plan
+from layerprune.planning.filters import FilterPlanner, Scope, filter_plan
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.macs import count, count_params
 from layerprune.structure.plan import Plan

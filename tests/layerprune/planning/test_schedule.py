@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 
 from layerprune import models
 from layerprune.api.errors import BadInput
-from layerprune.schedule import Rescore, apply_in_steps
+from layerprune.planning.schedule import Rescore, apply_in_steps
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.macs import count
 from layerprune.structure.plan import Plan

@@ -26,8 +26,8 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from layerprune.api.errors import BadInput
 from layerprune.export import check_onnx, export_onnx
-from layerprune.filters import FilterPlanner
 from layerprune.models.onnx_import import load
+from layerprune.planning.filters import FilterPlanner
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.channels import prune_
 from layerprune.structure.layers import find_layers

@@ -18,9 +18,9 @@ from layerprune.api.errors import BadInput
 from layerprune.api.pruning import Family, PruningSpec
 from layerprune.api.tasks import Edit, Reach
 from layerprune.criteria import get
-from layerprune.filters import FilterPlanner, Ranking, Scores
-from layerprune.guide import guide
-from layerprune.outcome import Outcome, outcome_of
+from layerprune.planning.filters import FilterPlanner, Ranking, Scores
+from layerprune.planning.guide import guide
+from layerprune.planning.outcome import Outcome, outcome_of
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.channels import ChannelGroup, is_made_inside, modules_of, prune_
 from layerprune.structure.layers import Layer

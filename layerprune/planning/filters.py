@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from layerprune.api.errors import BadInput
-from layerprune.outcome import Outcome
+from layerprune.planning.outcome import Outcome
 from layerprune.structure import operations
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.channels import ChannelGroup, Cut, cannot_prune, find_groups, prune_

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from layerprune.api.pruning import Family
 from layerprune.api.tasks import Edit
-from layerprune.edits import Editor
-from layerprune.outcome import Outcome
-from layerprune.search import RESOLUTION, Unreachable, interaction, solve
+from layerprune.planning.edits import Editor
+from layerprune.planning.outcome import Outcome
+from layerprune.planning.search import RESOLUTION, Unreachable, interaction, solve
 from layerprune.structure.plan import Plan
 
 _MOST_ROUNDS = 5

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from layerprune.api.pruning import Family
 from layerprune.api.tasks import Edit, Solved, Tried
-from layerprune.search import (
+from layerprune.planning.search import (
     Choice,
     Unreachable,
     correction,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from torch import Tensor, fx
 
 from layerprune.api.errors import BadInput
-from layerprune.filters import group_scores
+from layerprune.planning.filters import group_scores
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.channels import ChannelGroup, check_cuts, find_groups, joins_groups, prune_
 from layerprune.structure.layers import Layer, find_layers

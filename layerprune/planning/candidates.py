@@ -11,12 +11,12 @@ from torch import Tensor, fx
 from layerprune.api.errors import BadInput
 from layerprune.api.pruning import Family, PruningSpec
 from layerprune.api.tasks import Candidate, Edit, Reach
-from layerprune.budgets import Budgeted, plan_within
-from layerprune.edits import Editor
-from layerprune.filters import FilterPlanner, Scope, Scores
-from layerprune.labels import describe
-from layerprune.outcome import Outcome, outcome_of
-from layerprune.search import costs_by_criterion
+from layerprune.planning.budgets import Budgeted, plan_within
+from layerprune.planning.edits import Editor
+from layerprune.planning.filters import FilterPlanner, Scope, Scores
+from layerprune.planning.labels import describe
+from layerprune.planning.outcome import Outcome, outcome_of
+from layerprune.planning.search import costs_by_criterion
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.layers import Layer, candidates_of, find_layers
 from layerprune.structure.plan import Plan

@@ -8,9 +8,9 @@ from torch import Tensor, fx, nn
 
 from layerprune import models
 from layerprune.api.pruning import FilterOptions, PruningSpec, TargetLists
-from layerprune.candidates import CandidateSet, enumerate_candidates
-from layerprune.labels import describe
-from layerprune.outcome import Outcome
+from layerprune.planning.candidates import CandidateSet, enumerate_candidates
+from layerprune.planning.labels import describe
+from layerprune.planning.outcome import Outcome
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.layers import find_layers
 from layerprune.structure.macs import count, count_params

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from layerprune.api.pruning import Family
 from layerprune.api.tasks import Candidate
-from layerprune.outcome import Outcome
+from layerprune.planning.outcome import Outcome
 from layerprune.structure.plan import Plan
 
 

@@ -8,9 +8,9 @@ from torch import Tensor, fx, nn
 
 from layerprune import models
 from layerprune.api.pruning import FilterOptions, Method, PruningSpec
-from layerprune.candidates import by_amounts
-from layerprune.edits import LOSS, Editor
-from layerprune.guide import with_guide
+from layerprune.planning.candidates import by_amounts
+from layerprune.planning.edits import LOSS, Editor
+from layerprune.planning.guide import with_guide
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.layers import find_layers
 from layerprune.structure.macs import count, count_params
@@ -136,7 +136,7 @@ def test_kept_widths_are_multiples_of_the_smallest_alignment_asked_for() -> None
 
 
 def test_too_many_architectures_leave_coarser_widths(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("layerprune.edits.MOST_ARCHITECTURES", 24)
+    monkeypatch.setattr("layerprune.planning.edits.MOST_ARCHITECTURES", 24)
     _, found = editor(models.build("cifar:resnet20", classes=10))
     edits = found.edits()
     assert len({edit.architecture for edit in edits}) <= 24
