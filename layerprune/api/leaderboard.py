@@ -8,7 +8,7 @@ from pydantic import Field
 
 from .network import Preprocess
 from .pruning import Family
-from .tasks import Accuracies, EpochRecord
+from .training import Accuracies, EpochRecord
 from .wire import Digest, Proportion, Ratio, Wire
 
 Verdict = Literal["stable", "flagged", "invalid"]

@@ -23,7 +23,7 @@ from .timings import SessionAccuracy as SessionAccuracy
 from .timings import SessionSamples as SessionSamples
 from .timings import SweepPayload as SweepPayload
 from .timings import SweepResult as SweepResult
-from .training import TrainingSpec
+from .training import Accuracies, EpochRecord, TrainingSpec
 from .wire import Artifact as Artifact
 from .wire import Count, Proportion, Wire
 
@@ -105,21 +105,6 @@ class Reach(Wire):
     family: Family
     max_amount: float = Field(ge=0, le=1)
     stopped_by: str
-
-
-class Accuracies(Wire):
-    """One split, three moments: right after surgery, after batch-norm re-estimation, after fine-tuning."""
-
-    after_surgery: Proportion | None = None
-    after_reestimation: Proportion | None = None
-    final: Proportion
-
-
-class EpochRecord(Wire):
-    epoch: int
-    loss: float
-    validation_accuracy: float
-    seconds: float
 
 
 class TrainedNetwork(Wire):

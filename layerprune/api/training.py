@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .wire import Wire
+from .wire import Proportion, Wire
 
 
 class Schedule(Wire):
@@ -52,3 +52,18 @@ class TrainingSpec(Wire):
         default=0.5,
         description="weight of the unpruned network's soft labels in the loss",
     )
+
+
+class Accuracies(Wire):
+    """One split, three moments: right after surgery, after batch-norm re-estimation, after fine-tuning."""
+
+    after_surgery: Proportion | None = None
+    after_reestimation: Proportion | None = None
+    final: Proportion
+
+
+class EpochRecord(Wire):
+    epoch: int
+    loss: float
+    validation_accuracy: float
+    seconds: float

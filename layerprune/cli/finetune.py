@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..api.tasks import Accuracies, EpochRecord
+from ..api.training import Accuracies, EpochRecord
 from ..api.wire import Wire
 from .evaluate import accuracy_text
 from .given import Args, Classes, DataRoot, Given, Images, Model, PlanFile, PreprocessFile, Seed, Weights

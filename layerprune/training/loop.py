@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from layerprune.api.errors import BadInput
 from layerprune.api.jobs import Progress
-from layerprune.api.tasks import EpochRecord
+from layerprune.api.training import EpochRecord
 from layerprune.data.feed import Feed
 from layerprune.evaluate import device_of, evaluate
 

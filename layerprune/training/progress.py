@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from layerprune.api.jobs import Progress
-from layerprune.api.tasks import EpochRecord
+from layerprune.api.training import EpochRecord
 
 _REPORT_EVERY_S = 0.4
 _SMOOTHED_STEPS = 20

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from layerprune.api.tasks import EpochRecord
+from layerprune.api.training import EpochRecord
 from server.models import Candidate, Event, Job, Task, Variant
 
 from .figures import Curve

@@ -8,7 +8,8 @@ from typing import Any
 
 from layerprune.api.errors import LayerPruneError
 from layerprune.api.jobs import Progress
-from layerprune.api.tasks import Accuracies, BuildPayload, BuildResult, EpochRecord
+from layerprune.api.tasks import BuildPayload, BuildResult
+from layerprune.api.training import Accuracies, EpochRecord
 from layerprune.api.wire import Proportion
 from layerprune.training.group import Group, processes_for, together
 from layerprune.training.loop import train_

@@ -24,7 +24,8 @@ from safetensors.torch import save_file
 from torch import fx, nn
 
 from layerprune.api.jobs import Progress
-from layerprune.api.tasks import Accuracies, EpochRecord, TrainedNetwork
+from layerprune.api.tasks import TrainedNetwork
+from layerprune.api.training import Accuracies, EpochRecord
 from layerprune.api.wire import Proportion
 from layerprune.data.material import Material
 from layerprune.evaluate import evaluate

@@ -12,17 +12,8 @@ from torch import fx, nn
 from layerprune import models
 from layerprune.api.errors import BadInput
 from layerprune.api.jobs import Progress
-from layerprune.api.tasks import (
-    Accuracies,
-    Architecture,
-    Candidate,
-    Edit,
-    EpochRecord,
-    LayerInfo,
-    ScorePayload,
-    ScoreResult,
-    TrainedNetwork,
-)
+from layerprune.api.tasks import Architecture, Candidate, Edit, LayerInfo, ScorePayload, ScoreResult, TrainedNetwork
+from layerprune.api.training import Accuracies, EpochRecord
 from layerprune.criteria.base import ScoringContext
 from layerprune.criteria.observation import Scores, score_all
 from layerprune.data.material import Material

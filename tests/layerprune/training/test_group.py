@@ -12,8 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from layerprune.api.tasks import EpochRecord
-from layerprune.api.training import TrainingSpec
+from layerprune.api.training import EpochRecord, TrainingSpec
 from layerprune.data.feed import Feed
 from layerprune.training.group import Group, processes_for, together
 from layerprune.training.loop import train_

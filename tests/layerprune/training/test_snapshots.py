@@ -16,8 +16,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from layerprune.api.tasks import EpochRecord
-from layerprune.api.training import TrainingSpec
+from layerprune.api.training import EpochRecord, TrainingSpec
 from layerprune.data.feed import Feed
 from layerprune.models import build
 from layerprune.training.loop import train_

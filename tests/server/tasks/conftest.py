@@ -18,7 +18,8 @@ from layerprune.api.dataset import DatasetSpec
 from layerprune.api.jobs import JobRequest
 from layerprune.api.network import ModelSpec
 from layerprune.api.pruning import PruningSpec
-from layerprune.api.tasks import Accuracies, ScoreResult, TrainedNetwork
+from layerprune.api.tasks import ScoreResult, TrainedNetwork
+from layerprune.api.training import Accuracies
 from layerprune.api.workers import FailureReport, Heartbeat, ResultReport, WorkerRegistration
 from server.artifacts.service import note_upload
 from server.artifacts.store import LocalStore
