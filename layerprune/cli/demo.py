@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 EPOCHS = 3
 RATIOS = (0.8, 0.65, 0.5)
-CRITERIA = ("weight_l1", "imprinting", "block_influence", "random")
+CRITERIA = ("weight_l1", "imprinting", "random")
 ALIGNMENTS = (1, 8, 16)
-MAX_TRAININGS = 33
+MAX_TRAININGS = 27
 OVERHEAD = ("starting", "preparing")
 """Phases in which a task's process gets ready; the others work on networks."""
 GIB = 1024**3
@@ -43,7 +43,7 @@ def demo(
     data: DataFolder = DATA_FOLDER,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 0,
 ) -> None:
-    """Train ResNet-20 on handwritten digits, prune it by layers and by filters, measure, and compare.
+    """Train ResNet-20 on handwritten digits, prune it by layers, by filters and by both, measure, and compare.
 
     Nothing is canned: every number is computed now, on this machine; a second run is a new job in the same folder.
 
