@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -99,7 +100,7 @@ class Seen:
         return self._products[node]
 
 
-class Criterion:
+class Criterion(ABC):
     """One way to say how important layers and filters are; an instance lives for one pass over the data."""
 
     needs = Needs()
@@ -113,12 +114,12 @@ class Criterion:
         """Name the criteria whose layer scores this one is made of."""
         return []
 
-    def see(self, seen: Seen) -> None:
-        """Take in one group of images."""
+    def see(self, seen: Seen) -> None:  # noqa: B027
+        """Take in one group of images; a criterion that needs none leaves this as it is."""
 
+    @abstractmethod
     def layer_scores(self, others: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """Return one score per layer after the last image; ``others`` holds what ``rests_on`` names."""
-        raise NotImplementedError
 
     def filter_scores(self) -> dict[str, Tensor] | None:
         """Return by unit one score per output channel (C_out), or None without such a form."""
@@ -147,9 +148,9 @@ class FilterCriterion(Criterion):
     width comparable; the plain mean is the default because it is what the paper's results rest on.
     """
 
+    @abstractmethod
     def scores_of(self, unit: Unit) -> Tensor | None:
         """Return the scores of a unit's output channels (C_out), or None if it has nothing to score."""
-        raise NotImplementedError
 
     def full_score(self, unit: Unit) -> float:  # noqa: ARG002
         """Return the score of a filter of this unit whose terms are all one."""

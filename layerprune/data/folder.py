@@ -16,9 +16,8 @@ from layerprune.api.dataset import DatasetSpec
 from layerprune.api.errors import BadInput
 from layerprune.inspection.layout import SUFFIXES, is_hidden, splits_by_name
 
-from .own import default_preprocess
+from .own import assemble
 from .source import Dataset, Labels
-from .splits import split
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -57,31 +56,9 @@ def load(spec: DatasetSpec, root: Path) -> Dataset:
     """Load a folder of images; classes are the names of the folders, sorted. Raises BadInput."""
     root = _innermost(root)
     parts = splits_by_name([entry.name for entry in _folders(root)])
-    if not parts:
-        classes = class_names(root)
-        source = read(root, classes)
-        train, calibration, validation, test = split(classes, source, first=spec.max_train_images)
-    else:
-        classes = class_names(root / parts["train"])
-        sources = {part: read(root / name, classes) for part, name in parts.items()}
-        train, calibration, validation, test = split(
-            classes,
-            sources["train"],
-            validation=sources.get("validation"),
-            test=sources.get("test"),
-            first=spec.max_train_images,
-        )
-    return Dataset(
-        name=spec.name or "own images",
-        classes=classes,
-        train=train,
-        calibration=calibration,
-        validation=validation,
-        test=test,
-        preprocess=default_preprocess(train),
-        base_epochs=30,
-        flip=True,
-    )
+    classes = class_names(root / parts["train"] if parts else root)
+    sources = {part: read(root / name, classes) for part, name in (parts or {"train": ""}).items()}
+    return assemble(spec, classes, sources)
 
 
 def read(root: Path, classes: Sequence[str]) -> FolderSource:

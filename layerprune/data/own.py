@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from layerprune.api.errors import BadInput
 from layerprune.api.network import Preprocess
 from layerprune.roots import resolve
 
-from .source import Dataset, Split
+from .source import Dataset, Source, Split
+from .splits import split
 
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 _LOOKED_AT = 64
@@ -46,6 +48,28 @@ def load_from(spec: DatasetSpec, place: Path, *, folder: Path | None) -> Dataset
             remedy="Name a folder with one folder of images per class, or parquet files.",
         )
     return image_folder.load(spec, place)
+
+
+def assemble(spec: DatasetSpec, classes: tuple[str, ...], sources: Mapping[str, Source]) -> Dataset:
+    """Make the data set of what was found: "train", and "validation" and "test" where the user set them apart."""
+    train, calibration, validation, test = split(
+        classes,
+        sources["train"],
+        validation=sources.get("validation"),
+        test=sources.get("test"),
+        first=spec.max_train_images,
+    )
+    return Dataset(
+        name=spec.name or "own images",
+        classes=classes,
+        train=train,
+        calibration=calibration,
+        validation=validation,
+        test=test,
+        preprocess=default_preprocess(train),
+        base_epochs=30,
+        flip=True,
+    )
 
 
 def default_preprocess(train: Split) -> Preprocess:

@@ -25,9 +25,8 @@ from layerprune.api.errors import BadInput
 from layerprune.inspection.layout import PARTS, splits_by_name
 
 from .decoding import decode
-from .own import default_preprocess
+from .own import assemble
 from .source import Dataset, Labels
-from .splits import split
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -100,24 +99,7 @@ def load(spec: DatasetSpec, files: Sequence[Path], *, folder: Path | None) -> Da
     groups = _by_split(files)
     classes, index = _classes(spec, groups["train"])
     sources = {part: _read(spec, members, classes, index, folder) for part, members in groups.items()}
-    train, calibration, validation, test = split(
-        classes,
-        sources["train"],
-        validation=sources.get("validation"),
-        test=sources.get("test"),
-        first=spec.max_train_images,
-    )
-    return Dataset(
-        name=spec.name or "own images",
-        classes=classes,
-        train=train,
-        calibration=calibration,
-        validation=validation,
-        test=test,
-        preprocess=default_preprocess(train),
-        base_epochs=30,
-        flip=True,
-    )
+    return assemble(spec, classes, sources)
 
 
 def _by_split(files: Sequence[Path]) -> dict[str, list[Path]]:

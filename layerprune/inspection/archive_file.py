@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import subprocess
 import sys
 import zipfile
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import Literal
 from layerprune.api.errors import BadInput
 from layerprune.api.wire import Wire
 
+from .confinement import Limits, Refused, confine, look
 from .layout import SUFFIXES, is_hidden, splits_by_name
 
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
@@ -27,7 +27,7 @@ _PARQUET = b"PAR1"
 _ZIP = b"PK\x03\x04"
 
 
-class ArchiveLimits(Wire):
+class ArchiveLimits(Limits):
     """The defaults fit sets of some hundred thousand images; larger ones belong below a data root of the worker."""
 
     max_entries: int = 500_000
@@ -36,7 +36,6 @@ class ArchiveLimits(Wire):
     """Unpacked to packed bytes, of every file of 1 MiB and more and of all together; images hardly shrink at all."""
     max_name_bytes: int = 512
     max_depth: int = 8
-    seconds: int = 60
     memory_bytes: int = 2 << 30
 
 
@@ -52,29 +51,11 @@ class ArchiveReport(Wire):
 
 def inspect_archive(path: Path, limits: ArchiveLimits | None = None) -> ArchiveReport:
     """Describe the file, or raise BadInput with the reason."""
-    limits = limits or ArchiveLimits()
-    command = [sys.executable, "-m", "layerprune.inspection.archive_file", str(path.resolve())]
-    paths = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": paths}
     try:
-        done = subprocess.run(
-            [*command, limits.model_dump_json()],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=limits.seconds,
-            env=environment,
-            cwd="/",
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _refusal(f"looking at it took more than {limits.seconds} s") from error
-    lines = done.stdout.decode(errors="replace").splitlines()
-    if done.returncode != 0 or not lines:
-        raise _refusal("looking at it ended the process that did: it is broken or far too large")
-    answer = json.loads(lines[-1])
-    if "refused" in answer:
-        raise _refusal(answer["refused"])
-    return ArchiveReport.model_validate(answer)
+        found = look("layerprune.inspection.archive_file", limits or ArchiveLimits(), arguments=[str(path.resolve())])
+    except Refused as refused:
+        raise _refusal(str(refused)) from refused
+    return ArchiveReport.model_validate(found)
 
 
 def describe(path: Path, limits: ArchiveLimits) -> ArchiveReport:
@@ -184,21 +165,12 @@ def _refusal(message: str) -> BadInput:
     )
 
 
-def _confine(limits: ArchiveLimits) -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds, limits.seconds))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 def main() -> None:
-    """Print what the file given as the first argument is, or why it is refused, as one line of JSON."""
-    limits = ArchiveLimits.model_validate_json(sys.argv[2])
-    _confine(limits)
+    """Print what the file given as the second argument is, or why it is refused, as one line of JSON."""
+    limits = ArchiveLimits.model_validate_json(sys.argv[1])
+    confine(limits)
     try:
-        answer = describe(Path(sys.argv[1]), limits).model_dump_json()
+        answer = describe(Path(sys.argv[2]), limits).model_dump_json()
     except BadInput as refused:
         answer = json.dumps({"refused": refused.message.partition(": ")[2]})
     except MemoryError:

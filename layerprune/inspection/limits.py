@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from layerprune.api.wire import Wire
 
+from .confinement import Limits
 
-class OnnxLimits(Wire):
+
+class OnnxLimits(Limits):
     """The defaults fit every classifier in use; the protobuf format itself ends at 2 GiB."""
 
     max_bytes: int = 1 << 30
@@ -15,7 +17,6 @@ class OnnxLimits(Wire):
     """Of one tensor, as its dimensions say, and of the input."""
     max_batch: int = 64
     domains: tuple[str, ...] = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
-    seconds: int = 60
     memory_bytes: int = 8 << 30
 
 

@@ -7,12 +7,11 @@ external data (no path is ever given to the onnx package) and runs nothing of th
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 
 from layerprune.api.errors import BadInput
 
+from .confinement import Refused, confine, look
 from .limits import OnnxLimits, OnnxReport
 
 REMEDY = "Send a single-file ONNX classifier: one float32 image input N x C x H x W, one output of logits."
@@ -23,42 +22,22 @@ def inspect_onnx(data: bytes, limits: OnnxLimits | None = None) -> OnnxReport:
     limits = limits or OnnxLimits()
     if len(data) > limits.max_bytes:
         raise _refusal(f"it has {len(data)} bytes, {limits.max_bytes} are accepted")
-    command = [sys.executable, "-m", "layerprune.inspection.onnx_file", limits.model_dump_json()]
-    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": paths}
     try:
-        done = subprocess.run(
-            command, input=data, capture_output=True, timeout=limits.seconds, env=environment, cwd="/", check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _refusal(f"looking at it took more than {limits.seconds} s") from error
-    lines = done.stdout.decode(errors="replace").splitlines()
-    if done.returncode != 0 or not lines:
-        raise _refusal("looking at it ended the process that did: it is broken or far too large")
-    answer = json.loads(lines[-1])
-    if "refused" in answer:
-        raise _refusal(answer["refused"])
-    return OnnxReport.model_validate(answer)
+        found = look("layerprune.inspection.onnx_file", limits, data=data)
+    except Refused as refused:
+        raise _refusal(str(refused)) from refused
+    return OnnxReport.model_validate(found)
 
 
 def _refusal(message: str) -> BadInput:
     return BadInput(f"the ONNX file is refused: {message}", field="model.onnx", code="onnx_refused", remedy=REMEDY)
 
 
-def _confine(limits: OnnxLimits) -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds, limits.seconds))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 def main() -> None:
     """Read a file from the standard input and print what it is, or why it is refused, as one line of JSON."""
     limits = OnnxLimits.model_validate_json(sys.argv[1])
-    _confine(limits)
-    from .onnx_walk import Refused, describe
+    confine(limits)
+    from .onnx_walk import describe
 
     try:
         answer = describe(sys.stdin.buffer.read(limits.max_bytes + 1), limits).model_dump_json()

@@ -8,13 +8,10 @@ from collections.abc import Iterable, Iterator
 
 import onnx
 
+from .confinement import Refused
 from .limits import OnnxLimits, OnnxReport
 
 _MEMORY_ADDRESS = "_ORT_MEM_ADDR_"
-
-
-class Refused(Exception):
-    """The file asks for something that is not accepted; the message says what."""
 
 
 def describe(data: bytes, limits: OnnxLimits) -> OnnxReport:
