@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from layerprune.api.jobs import JobRequest
-from layerprune.api.tasks import Condition, ScoreResult, SearchPlace, Solved, SweepPayload, Tried
+from layerprune.api.tasks import ScoreResult, SearchPlace, Solved, SweepPayload, Tried
 from server.context import StageContext
 from server.models import Device, Job, JobDevice, Scoring, Solution, Task
 from server.tasks.events import record
@@ -155,8 +155,8 @@ def _sweep(
     if allowed < count:
         limit = JobRequest.model_validate(job.request).pruning.max_sweep_minutes
         note = (
-            f"{place.device.name}{_where(place.condition)}: {count - allowed} of {count} architectures were not timed "
-            f"in round {round_no}: one takes about {place.each_s:.1f} s, and max_sweep_minutes is {limit:g}"
+            f"{place.device.name}{timing.details(place.condition)}: {count - allowed} of {count} architectures were "
+            f"not timed in round {round_no}: one takes about {place.each_s:.1f} s, and max_sweep_minutes is {limit:g}"
         )
         job.notes = [*job.notes, note]
     kept = dict(list(architectures.items())[:allowed])
@@ -179,7 +179,3 @@ def _solved(solution: Solution) -> Solved:
         architecture=solution.architecture,
         predicted=solution.predicted,
     )
-
-
-def _where(condition: Condition) -> str:
-    return f" (batch {condition.batch_size}, {condition.threads} threads)"

@@ -36,7 +36,7 @@ def sweep(
         job=job,
         kind="sweep",
         key=f"{name_of(device, condition)}:r{round_no}{part}",
-        title=f"time {len(architectures)} {what} on {device.name}{_details(condition)}{duration}",
+        title=f"time {len(architectures)} {what} on {device.name}{details(condition)}{duration}",
         payload=SweepPayload(
             condition=condition,
             base=scoring.base_untrained_sha256,
@@ -63,7 +63,7 @@ def measure(ctx: StageContext, job: Job, device: Device, condition: Condition, v
         job=job,
         kind="measure",
         key=name_of(device, condition),
-        title=f"measure {len(variants)} variants on {device.name}{_details(condition)}",
+        title=f"measure {len(variants)} variants on {device.name}{details(condition)}",
         payload=MeasurePayload(
             condition=condition,
             base=_measure_input(base),
@@ -84,7 +84,8 @@ def _measure_input(variant: Variant) -> MeasureInput:
     return MeasureInput(variant=variant.public_id, onnx=variant.onnx_sha256, reference_outputs=variant.reference_sha256)
 
 
-def _details(condition: Condition) -> str:
+def details(condition: Condition) -> str:
+    """The condition as the end of a title."""
     threads = "1 thread" if condition.threads == 1 else f"{condition.threads} threads"
     return f", batch {condition.batch_size}, {threads}, {condition.precision}"
 

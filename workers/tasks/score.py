@@ -83,7 +83,7 @@ def run(payload: ScorePayload, *, folder: Path, report: Report, checkpoint: Chec
         why = "; ".join([*(f"{r.family}: {r.stopped_by}" for r in found.reach), *found.notes])
         raise BadInput(
             f"nothing can be pruned from {payload.model.label}: {why or 'it has no removable layer'}",
-            field="model.name",
+            field="model",
             value=payload.model.label,
             code="target_unreachable",
             remedy="Use another network, or ask for other methods or alignments.",

@@ -22,7 +22,7 @@ from layerprune.data.material import Material
 from layerprune.models import Origin
 from layerprune.models.weights import load_weights_
 from layerprune.planning.schedule import apply_in_steps
-from layerprune.structure.layers import find_layers
+from layerprune.structure.layers import candidates_of, find_layers
 from layerprune.structure.plan import Plan
 from layerprune.structure.surgery import apply_plan_
 from layerprune.structure.trace import trace
@@ -162,9 +162,10 @@ class _Rescorer:
         return {name: torch.tensor(values) for name, values in scores.items()}
 
     def _score(self, graph: fx.GraphModule) -> Scores:
+        options = self._payload.pruning.layers
         context = ScoringContext(
             graph=graph,
-            layers=[layer for layer in find_layers(graph) if layer.default],
+            layers=candidates_of(find_layers(graph, width_changing=options.width_changing), options),
             batches=self._material.calibration.batches(_SCORING_BATCH, device=self._group.device),
             classes=len(self._material.dataset.classes),
             seed=self._payload.seed,
