@@ -107,13 +107,7 @@ def _print_device(comparison: Comparison, device: DeviceComparison, out: Console
             rows.add_row(name, FAMILIES.get(family, family), Text(f"none: {why}", style="dim"))
             name = ""
     out.print(rows)
-    for target in device.targets:
-        for duel in target.duels:
-            out.print(Text(f"{target.target}: {duel.sentence}"))
-            if duel.at_equal_latency is not None and duel.at_equal_latency.interpolated:
-                out.print(Text(f"{target.target}: {duel.at_equal_latency.sentence}"))
-    for form in device.forms:
-        out.print(Text(f"{form.criterion}, {form.target}: {form.sentence}", style="dim"))
+    _print_pairs(device, out)
     for front in device.fronts:
         out.print(Text(f"Fronts: {front.sentence}"))
     for sentence in device.control:
@@ -130,3 +124,24 @@ def _print_device(comparison: Comparison, device: DeviceComparison, out: Console
         out.print(Text(defect, style="red"))
     out.print(Text(device.summary, style="bold"))
     out.print()
+
+
+def _print_pairs(device: DeviceComparison, out: Console) -> None:
+    """Say how each pair came out; those that could not be compared are counted, or they would bury the rest."""
+    open_pairs = 0
+    for target in device.targets:
+        for duel in target.duels:
+            equal = duel.at_equal_latency
+            if duel.verdict == "not_comparable" and equal is None:
+                open_pairs += 1
+                continue
+            out.print(Text(f"{target.target}: {duel.sentence}"))
+            if equal is not None and equal.interpolated:
+                out.print(Text(f"{target.target}: {equal.sentence}"))
+    for form in device.forms:
+        if form.at_equal_latency is not None:
+            out.print(Text(f"{form.criterion}, {form.target}: {form.sentence}", style="dim"))
+    if open_pairs:
+        pairs = sum(len(target.duels) for target in device.targets)
+        why = "with --json, or on the job's page, stands why"
+        out.print(Text(f"{open_pairs} of {pairs} pairs of families could not be compared: {why}.", style="yellow"))

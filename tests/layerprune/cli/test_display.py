@@ -281,6 +281,18 @@ def test_several_places_have_a_matrix(printed: Printed, comparison: Comparison) 
     assert "hybrid" in [cell.strip() for cell in right]
 
 
+def test_pairs_that_cannot_be_compared_are_counted_and_not_told_one_by_one(
+    printed: Printed, comparison: Comparison
+) -> None:
+    (told,) = comparison.devices[0].targets[0].duels
+    doubtful = told.model_copy(update={"verdict": "not_comparable", "sentence": "In doubt.", "at_equal_latency": None})
+    comparison.devices[0].targets[0].duels += [doubtful, doubtful]
+    text = printed(lambda out: print_comparison(comparison, out))
+    assert "2 of 3 pairs of families could not be compared" in text
+    assert "In doubt." not in text
+    assert "0.65 of the base: These two trained networks are tied." in text
+
+
 def test_long_sentences_wrap_between_words(comparison: Comparison) -> None:
     sentence = "Layer pruning is faster; no difference in accuracy is shown. " * 4
     duel = comparison.devices[0].targets[0].duels[0].model_copy(update={"sentence": sentence})
