@@ -23,8 +23,8 @@ demo: $(INSTALLED)  ## Train, prune, fine-tune, measure and compare, for real, o
 up: $(INSTALLED)  ## Serve what the demo measured, and take new jobs
 	@$(BIN)/layerprune up
 
-test: $(INSTALLED)  ## Run all tests
-	@$(BIN)/python -m pytest
+test: $(INSTALLED)  ## Run all tests, a file at a time on each processor
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 check: $(INSTALLED)  ## Format, lint, strict types, import contracts, Python 3.8 syntax of the harness
 	$(BIN)/ruff format --check .
@@ -38,7 +38,7 @@ format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff check --fix .
 
 lock:  ## Resolve requirements.lock anew (needs uv)
-	uv pip compile pyproject.toml --extra server --extra onnxruntime --extra build --extra dev --universal \
+	uv pip compile pyproject.toml --extra server --extra onnxruntime --extra openvino --extra tensorrt-rtx --extra nvidia --extra build --extra dev --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.lock
 
 clean:  ## Remove the virtual environment and caches, not your data

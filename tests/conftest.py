@@ -31,6 +31,9 @@ from server.config import Settings
 
 # Before torch is imported: its threads soon sleep at barriers, as in a worker's build children (workers/children.py).
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# Tests run side by side (pytest-xdist): one that measures must not wait for what another one builds.
+_LOCKS = TemporaryDirectory(prefix="layerprune-locks-")
+os.environ["LAYERPRUNE_LOCK_DIR"] = _LOCKS.name
 
 START_S = 20.0
 OFFER = Catalogue(
