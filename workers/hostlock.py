@@ -5,6 +5,9 @@ measurement holds it exclusively. A measurement first takes `gate` exclusively a
 running builds at their next checkpoint, see the closed gate, let go of `host` and wait. A dead process's locks vanish
 with it.
 
+One lock for the whole host, however many GPUs it has: what runs on one of them takes processors, memory, cooling and
+power from the others. Programs that take no lock are found by the sensors (`workers.harness.sensors.check_free`).
+
 The folder is LAYERPRUNE_LOCK_DIR, or `layerprune-locks` in the system's temporary folder; workers in containers must
 mount the same one.
 """

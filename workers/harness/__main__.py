@@ -1,7 +1,8 @@
 """`python -m workers.harness`: one JSON spec on standard input, JSON lines on standard output.
 
 Lines are `{"event": "progress", ...}` and at the end `{"event": "result", ...}` or `{"event": "error", ...}`. The
-request `{"describe": true}` answers with the runtimes and the machine instead of measuring.
+request `{"describe": true}` answers with the runtimes and the machine instead of measuring; a spec with "try_out" or
+"profile" has its networks tried or profiled instead of timed.
 """
 
 from __future__ import annotations
@@ -15,12 +16,21 @@ from typing import Any, Dict, Optional
 
 from .backends import BACKENDS, load_backend
 from .conditions import key
+from .energy import find_meter
 from .errors import HarnessError
+from .files import Files
 from .host import Host
+from .power import SETTING, modes
 from .process import measure
+from .profiling import profile
+from .sensors import facts as hardware_facts
+from .sensors import find_sensors
 from .spec import Spec
+from .trial import try_out
 
 PR_SET_PDEATHSIG = 1
+GPU_FACTS = ("gpu", "compute_capability")
+"""What of a runtime's hardware describes the machine; with the second a build worker can try an engine for it."""
 
 
 def die_with(parent: Optional[int]) -> None:
@@ -33,14 +43,17 @@ def die_with(parent: Optional[int]) -> None:
 
 
 def describe(root: str) -> Dict[str, Any]:
-    """Return what this machine is and which runtimes it has."""
+    """Return what this machine is, which runtimes it has (and why not the others), its sensors and its energy meter."""
     host = Host(root)
     limit = host.cpu_limit()
-    backends = []
+    common = [SETTING] if modes(Files(root)) else []
+    backends, missing, gpu = [], {}, {}
     for name in sorted(BACKENDS):
         try:
             backend = load_backend(name)
-        except HarnessError:
+            gpu.update({fact: value for fact, value in backend.hardware().items() if fact in GPU_FACTS})
+        except HarnessError as error:
+            missing[name] = error.message
             continue
         backends.append(
             {
@@ -49,12 +62,22 @@ def describe(root: str) -> Dict[str, Any]:
                 "precisions": list(backend.precisions),
                 "max_opset": backend.max_opset,
                 "max_threads": limit.threads,
+                "threads_limited_by": limit.origin,
+                "settings": sorted([*backend.settings, *common]),
             }
         )
     machine = key(host, load_backend("null"), precision="fp32", threads=1, shape=(1,))
     facts = {name: machine[name] for name in ("device_model", "cpus", "architecture", "os", "clock_policy")}
-    facts.update(usable_cpus=len(host.cpus), max_threads=limit.threads, memory_bytes=host.memory_bytes())
-    return {"backends": backends, "facts": facts}
+    facts.update(gpu, usable_cpus=len(host.cpus), max_threads=limit.threads, memory_bytes=host.memory_bytes())
+    facts.update(hardware_facts(root))
+    meter = find_meter(root) or find_meter(root, gpu=True)
+    return {
+        "backends": backends,
+        "missing": missing,
+        "facts": facts,
+        "sensors": {sensor.name: {"policy": sensor.policy(), "now": sensor.read()} for sensor in find_sensors(root)},
+        "energy": None if meter is None else meter.source,
+    }
 
 
 def main() -> int:
@@ -72,8 +95,10 @@ def main() -> int:
         if request.get("describe"):
             send("result", **describe(str(request.get("root", "/"))))
         else:
-            spec = Spec.from_dict(request)
-            send("result", **measure(spec, lambda phase, **fields: send("progress", phase=phase, **fields)))
+            do = try_out if request.get("try_out") else profile if request.get("profile") else measure
+            send(
+                "result", **do(Spec.from_dict(request), lambda phase, **fields: send("progress", phase=phase, **fields))
+            )
     except HarnessError as error:
         send("error", **error.to_dict())
         return 1

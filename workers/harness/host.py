@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+MAX_TRIP_POINTS = 16
+_PROCESSOR_ZONE = re.compile(r"cpu|gpu|soc|pkg|core|tj|cv", re.IGNORECASE)
 
 
 class CpuTimes(NamedTuple):
@@ -30,6 +32,7 @@ class Host:
     """Reads /proc, /sys and /etc below `root`. What cannot be read is None, never an error."""
 
     def __init__(self, root: str = "/", *, cpus: Optional[Sequence[int]] = None) -> None:
+        self.root = root
         self._root = Path(root)
         self.cpus = sorted(os.sched_getaffinity(0) if cpus is None else cpus)
 
@@ -41,13 +44,18 @@ class Host:
             return None
 
     def cpu_model(self) -> str:
-        """Name the processor as the kernel does: x86's model name, a device tree's model, or the architecture."""
+        """Name the hardware as the kernel does: a board by its device tree, else the processor, else the architecture.
+
+        The processors of all Jetson boards are called "ARMv8 Processor rev 1 (v8l)".
+        """
+        board = (self.read("/proc/device-tree/model") or "").strip("\0")
+        if board:
+            return board
         for line in (self.read("/proc/cpuinfo") or "").splitlines():
             key, _, value = line.partition(":")
             if key.strip() in ("model name", "Model", "Hardware") and value.strip():
                 return value.strip()
-        board = self.read("/proc/device-tree/model")
-        return board.strip("\0") if board else platform.machine()
+        return platform.machine()
 
     def microcode(self) -> Optional[str]:
         found = re.search(r"^microcode\s*:\s*(\S+)", self.read("/proc/cpuinfo") or "", re.MULTILINE)
@@ -81,19 +89,39 @@ class Host:
         found = [self.read(current % cpu) for cpu in self.cpus]
         return [int(text) // 1000 for text in found if text and text.isdigit()]
 
-    def temperatures_c(self) -> List[float]:
-        zones = sorted((self._root / "sys/class/thermal").glob("thermal_zone*/temp"))
-        found = [self.read(str(zone.relative_to(self._root))) for zone in zones]
-        return [int(text) / 1000 for text in found if text and text.lstrip("-").isdigit()]
+    def temperatures_c(self) -> Dict[str, float]:
+        """Return what the thermal zones show, in degrees Celsius, by their number and type."""
+        found = {name: _celsius(self.read(folder + "/temp")) for name, folder in self._zones().items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def passive_limits_c(self) -> Dict[str, float]:
+        """Return at which temperature the kernel begins to lower clocks, of the zones that say so."""
+        limits: Dict[str, float] = {}
+        for name, folder in self._zones().items():
+            for point in range(MAX_TRIP_POINTS):
+                kind = self.read("%s/trip_point_%d_type" % (folder, point))
+                if kind is None:
+                    break
+                limit = _celsius(self.read("%s/trip_point_%d_temp" % (folder, point)))
+                if kind == "passive" and limit is not None and limit > 0:
+                    limits[name] = min(limit, limits.get(name, limit))
+        return limits
 
     def load_average(self) -> Optional[float]:
         text = self.read("/proc/loadavg")
         return float(text.split()[0]) if text else None
 
-    def cpu_pressure(self) -> Optional[float]:
-        """Return the share of the last 10 s, in percent, in which some task waited for a processor."""
-        found = re.search(r"^some avg10=([\d.]+)", self.read("/proc/pressure/cpu") or "", re.MULTILINE)
-        return float(found.group(1)) if found else None
+    def cpu_stall_s(self) -> Optional[float]:
+        """Return the seconds since boot in which some task waited for a processor.
+
+        Of this process's control group where it counts them (version 2), else of the whole machine.
+        """
+        folders = [folder + "/cpu.pressure" for folder in self.cgroup_folders()[:1]]
+        for path in [*folders, "/proc/pressure/cpu"]:
+            found = re.search(r"^some .*total=(\d+)", self.read(path) or "", re.MULTILINE)
+            if found:
+                return int(found.group(1)) / 1e6
+        return None
 
     def cpu_times(self) -> Optional[CpuTimes]:
         """Sum over the processors that this process may use: load elsewhere on a large machine does not count."""
@@ -112,7 +140,7 @@ class Host:
     def throttled_periods(self) -> Optional[int]:
         """Count the periods in which this process's control groups were out of quota (cgroup v1 and v2)."""
         counts = []
-        for folder in self._cgroup_folders():
+        for folder in self.cgroup_folders():
             found = re.search(r"^nr_throttled (\d+)", self.read(folder + "/cpu.stat") or "", re.MULTILINE)
             if found:
                 counts.append(int(found.group(1)))
@@ -121,7 +149,7 @@ class Host:
     def quota_cpus(self) -> Optional[Tuple[float, str]]:
         """Return the smallest CPU quota of this process's control groups, in processors, and the file that sets it."""
         quotas = []
-        for folder in self._cgroup_folders():
+        for folder in self.cgroup_folders():
             v2 = (self.read(folder + "/cpu.max") or "").split()
             v1 = self.read(folder + "/cpu.cfs_quota_us")
             period = self.read(folder + "/cpu.cfs_period_us")
@@ -138,8 +166,17 @@ class Host:
             return CpuLimit(max(1, math.floor(quota[0])), "the CPU quota of %g in %s" % quota)
         return CpuLimit(len(self.cpus), "the %d processors that this process may use" % len(self.cpus))
 
-    def _cgroup_folders(self) -> List[str]:
-        """Folders of this process's CPU control group and its parents, innermost first.
+    def _zones(self) -> Dict[str, str]:
+        found = {}
+        for folder in sorted((self._root / "sys/class/thermal").glob("thermal_zone*")):
+            path = str(folder.relative_to(self._root))
+            kind = self.read(path + "/type") or ""
+            if is_processor_zone(kind):
+                found[folder.name[len("thermal_zone") :] + " " + kind] = path
+        return found
+
+    def cgroup_folders(self, controller: str = "cpu") -> List[str]:
+        """Folders of this process's control group of a controller and its parents, innermost first.
 
         In a container the paths of /proc/self/cgroup may be the host's; then only the mounted root is found, which is
         the container's own.
@@ -149,11 +186,20 @@ class Host:
             number, controllers, path = (line.split(":", 2) + ["", ""])[:3]
             if number == "0" and not controllers:
                 mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
-            elif "cpu" in controllers.split(","):
-                mounts = ["/sys/fs/cgroup/" + controllers, "/sys/fs/cgroup/cpu"]
+            elif controller in controllers.split(","):
+                mounts = ["/sys/fs/cgroup/" + controllers, "/sys/fs/cgroup/" + controller]
             else:
                 continue
             mount = next((m for m in mounts if self.read(m + "/cgroup.procs") is not None), mounts[0])
             parts = [part for part in path.split("/") if part]
             folders += ["/".join([mount] + parts[:depth]) for depth in range(len(parts), -1, -1)]
         return folders
+
+
+def is_processor_zone(kind: str) -> bool:
+    """Say whether a thermal zone is of a chip that computes, by its type; batteries and radios have zones too."""
+    return _PROCESSOR_ZONE.search(kind) is not None
+
+
+def _celsius(text: Optional[str]) -> Optional[float]:
+    return int(text) / 1000 if text and text.lstrip("-").isdigit() else None

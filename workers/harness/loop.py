@@ -10,11 +10,12 @@ import gc
 import random
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from .backends.base import Session
+from .errors import HarnessError
 
 PROTOCOL = "ss-1"
 WINDOW_RUNS, WINDOW_NS = 20, 50_000_000
@@ -62,12 +63,16 @@ class Pace:
 
 @dataclass(frozen=True)
 class TimedBlock:
-    """The samples of one session at one place of one cycle, in nanoseconds per inference."""
+    """The samples of one session at one place of one cycle, in nanoseconds per inference.
+
+    `parts_ns` (samples, parts) is what the last inference of each sample spent on each part that the session knows.
+    """
 
     session: str
     cycle: int
     position: int
     samples_ns: np.ndarray
+    parts_ns: np.ndarray
 
 
 def warm_up(session: Session, clock: Clock, plan: Plan, *, is_first: bool = True) -> Warmup:
@@ -145,25 +150,47 @@ def time_interleaved(
             if cycle != done:
                 done = cycle
                 between_cycles(done)
-            blocks.append(TimedBlock(name, cycle, position, time_block(sessions[name].run, clock, paces[name])))
+            blocks.append(_visit(sessions[name], clock, paces[name], name, cycle, position))
     return blocks
 
 
-def time_block(run: Callable[[], None], clock: Clock, pace: Pace) -> np.ndarray:
-    """Time one block; int64 nanoseconds per inference, one value per sample, never below 1."""
+def _visit(session: Session, clock: Clock, pace: Pace, name: str, cycle: int, position: int) -> TimedBlock:
+    parts: List[Tuple[int, ...]] = []
+    ask = (lambda: parts.append(session.parts_ns())) if session.parts else None
+    samples = time_block(session.run, clock, pace, after_each=ask)
+    table = np.array(parts, dtype=np.int64).reshape(len(parts), len(session.parts))
+    return TimedBlock(name, cycle, position, samples, table)
+
+
+def time_block(
+    run: Callable[[], None], clock: Clock, pace: Pace, *, after_each: Optional[Callable[[], None]] = None
+) -> np.ndarray:
+    """Time one block; int64 nanoseconds per inference, one value per sample, never below 1.
+
+    `after_each` is called after each sample, outside of what is timed. Raises HarnessError (`infra`, which is tried
+    again) if the clock went backwards.
+    """
     times = [0] * pace.samples
-    if pace.runs_per_sample == 1:
-        for i in range(pace.samples):
+    group = range(pace.runs_per_sample)
+    for i in range(pace.samples):
+        if pace.runs_per_sample == 1:
             start = clock()
             run()
             times[i] = clock() - start
-        return np.maximum(np.array(times, dtype=np.int64), 1)
-    group = range(pace.runs_per_sample)
-    for i in range(pace.samples):
-        start = clock()
-        for _ in group:
-            run()
-        times[i] = clock() - start
+        else:
+            start = clock()
+            for _ in group:
+                run()
+            times[i] = clock() - start
+        if after_each is not None:
+            after_each()
+    if min(times) < 0:
+        raise HarnessError(
+            "infra",
+            "the clock went backwards by %d ns while a network was timed" % -min(times),
+            value=min(times),
+            remedy="Measure on a machine whose monotonic clock is sound; see its kernel's clocksource.",
+        )
     return np.maximum(np.rint(np.array(times) / pace.runs_per_sample).astype(np.int64), 1)
 
 

@@ -7,14 +7,15 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from layerprune.api.errors import BadInput, LayerPruneError
-from workers.children import clean_environment
+from workers import interpreter
+from workers.conversion import files_for
+from workers.harness.backends import PROGRAMS
 
 START_S = 60.0
 """Importing a runtime on a slow board takes this long at most; also the margin on every later step."""
@@ -29,21 +30,23 @@ def run_harness(
     *,
     log: Path,
     on_progress: Callable[[Event], None] = lambda _: None,
-    python: str = sys.executable,
+    python: str | None = None,
 ) -> Event:
     """Run one measuring process to its end and return its result; what it prints goes into `log`.
 
-    `python` may be another interpreter, from 3.8 on, that has numpy and the runtime.
+    `python` may be another interpreter, from 3.8 on, that has numpy and the runtime; without it, it is the one that
+    the worker was told to use. For a runtime that reads no ONNX, the networks are converted beforehand.
     Raises BadInput for what the caller can mend, and LayerPruneError with code `parse_rejected`, `oom`, `timeout` or
     `crashed`.
     """
+    request = _readable(request, on_progress)
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [python, "-m", "workers.harness"],
+            interpreter.command(python or interpreter.chosen()),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=clean_environment(),
+            env=interpreter.environment(),
         )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -69,6 +72,17 @@ def run_harness(
     if last.get("event") == "error":
         raise _told(last)
     raise _died(process.returncode, log)
+
+
+def _readable(request: Event, on_progress: Callable[[Event], None]) -> Event:
+    """The request with files that its runtime reads; what is made lies beside the folder of this process."""
+    if request.get("backend") not in PROGRAMS or "networks" not in request:
+        return request
+    on_progress({"event": "progress", "phase": "converting"})
+    networks = {name: Path(path) for name, path in request["networks"].items()}
+    made = Path(request["folder"]).parent / "programs"
+    files = files_for(request["backend"], networks, shape=request["shape"][1:], folder=made)
+    return {**request, "networks": {name: str(path) for name, path in files.items()}}
 
 
 def _events(channel: int) -> Iterator[Event]:

@@ -121,3 +121,20 @@ def test_nan_is_never_a_correct_answer(tmp_path: Path) -> None:
     found = evaluate(Broken(), pack, IDENTITY, batch=5, reference=None)
     assert not found.outcomes.any()
     assert not found.agrees
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_coarse_precisions_agree_by_direction(precision: str) -> None:
+    rng = np.random.default_rng(0)
+    reference = rng.standard_normal((50, 10))
+    reference[np.arange(50), rng.integers(0, 10, 50)] += 5
+    rough = reference + rng.normal(0, 0.05, reference.shape)
+    assert compare(rough, reference)[1] is False
+    difference, agrees = compare(rough, reference, precision)
+    assert difference > 1e-2
+    assert agrees
+
+
+def test_a_coarse_precision_may_not_answer_something_else() -> None:
+    reference = np.eye(10) * 5
+    assert compare(np.roll(reference, 1, axis=1), reference, "int8")[1] is False

@@ -29,7 +29,8 @@ def tree(tmp_path: Path) -> Tree:
 def test_an_empty_tree_is_unknown_and_no_error(tree: Tree) -> None:
     host = tree({})
     assert (host.cpu_times(), host.throttled_periods(), host.quota_cpus()) == (None, None, None)
-    assert (host.load_average(), host.cpu_pressure(), host.microcode()) == (None, None, None)
+    assert (host.load_average(), host.cpu_stall_s(), host.microcode()) == (None, None, None)
+    assert (host.temperatures_c(), host.passive_limits_c()) == ({}, {})
     assert host.clock_policy() == {"governor": "unknown", "boost": "unknown"}
     assert host.cpu_model()
 
@@ -113,19 +114,39 @@ def test_names_and_policies(tree: Tree) -> None:
             "/sys/devices/system/cpu/intel_pstate/no_turbo": "1\n",
             "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "2400000\n",
             "/sys/class/thermal/thermal_zone0/temp": "48500\n",
+            "/sys/class/thermal/thermal_zone0/type": "x86_pkg_temp\n",
+            "/sys/class/thermal/thermal_zone0/trip_point_0_type": "critical\n",
+            "/sys/class/thermal/thermal_zone0/trip_point_0_temp": "105000\n",
+            "/sys/class/thermal/thermal_zone0/trip_point_1_type": "passive\n",
+            "/sys/class/thermal/thermal_zone0/trip_point_1_temp": "95000\n",
+            "/sys/class/thermal/thermal_zone1/temp": "61000\n",
+            "/sys/class/thermal/thermal_zone1/type": "iwlwifi_1\n",
             "/proc/loadavg": "0.25 0.1 0.1 1/99 123\n",
-            "/proc/pressure/cpu": "some avg10=1.50 avg60=0.00 avg300=0.00 total=1\nfull avg10=0.00\n",
+            "/proc/pressure/cpu": "some avg10=1.50 avg60=0.00 avg300=0.00 total=2500000\nfull avg10=0.00\n",
             "/proc/meminfo": "MemTotal:  2048 kB\n",
         }
     )
     assert (host.cpu_model(), host.microcode(), host.operating_system()) == ("Some CPU @ 3 GHz", "0xa1", "Debian 12")
     assert host.clock_policy() == {"governor": "performance+schedutil", "boost": "0"}
-    assert (host.frequencies_mhz(), host.temperatures_c()) == ([2400], [48.5])
-    assert (host.load_average(), host.cpu_pressure(), host.memory_bytes()) == (0.25, 1.5, 2048 * 1024)
+    assert (host.frequencies_mhz(), host.temperatures_c()) == ([2400], {"0 x86_pkg_temp": 48.5})
+    assert host.passive_limits_c() == {"0 x86_pkg_temp": 95.0}
+    assert (host.load_average(), host.cpu_stall_s(), host.memory_bytes()) == (0.25, 2.5, 2048 * 1024)
+
+
+def test_stalls_are_those_of_the_own_control_group_where_it_counts_them(tree: Tree) -> None:
+    host = tree(
+        {
+            **V2_QUOTA,
+            "/proc/pressure/cpu": "some avg10=9.00 avg60=9.00 avg300=9.00 total=9000000\n",
+            "/sys/fs/cgroup/pod/worker/cpu.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=1000000\n",
+        }
+    )
+    assert host.cpu_stall_s() == 1.0
 
 
 def test_a_board_is_named_by_its_device_tree(tree: Tree) -> None:
-    host = tree({"/proc/cpuinfo": "processor\t: 0\n", "/proc/device-tree/model": "Some Board Rev 2\0"})
+    processor = "processor\t: 0\nmodel name\t: ARMv8 Processor rev 1 (v8l)\n"
+    host = tree({"/proc/cpuinfo": processor, "/proc/device-tree/model": "Some Board Rev 2\0"})
     assert host.cpu_model() == "Some Board Rev 2"
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from workers.harness.errors import HarnessError
 from workers.harness.loop import (
     Pace,
     Plan,
@@ -21,11 +22,16 @@ from workers.harness.loop import (
 
 
 class Clockwork:
-    """A session on a clock of its own: the n-th run takes the n-th of the given times, and the last one ever after."""
+    """A session on a clock of its own: the n-th run takes the n-th of the given times, and the last one ever after.
 
-    def __init__(self, *times_ns: int) -> None:
+    Its device, where it knows one, takes all but one nanosecond of that; asking for it takes a second.
+    """
+
+    def __init__(self, *times_ns: int, parts: tuple[str, ...] = ()) -> None:
         self.now = 0
         self.runs = 0
+        self.parts = parts
+        self.facts: dict[str, object] = {}
         self._times = times_ns
 
     def clock(self) -> int:
@@ -34,6 +40,10 @@ class Clockwork:
     def run(self) -> None:
         self.now += self._times[min(self.runs, len(self._times) - 1)]
         self.runs += 1
+
+    def parts_ns(self) -> tuple[int, ...]:
+        self.now += 1_000_000_000
+        return (self._times[min(self.runs, len(self._times)) - 1] - 1,)
 
     def infer(self, batch: np.ndarray) -> np.ndarray:
         return batch
@@ -128,6 +138,30 @@ def test_a_grouped_sample_is_the_mean_of_its_inferences() -> None:
     session = Clockwork(10, 20, 33, 39)
     assert time_block(session.run, session.clock, Pace(2, 2)).tolist() == [15, 36]
     assert session.runs == 4
+
+
+def test_parts_are_asked_for_after_each_sample_and_outside_of_it() -> None:
+    session = Clockwork(7, 8, 9, parts=("device",))
+    blocks = time_interleaved(
+        {"only": session}, {"only": Pace(2, 1)}, session.clock, cycles=1, seed=0, between_cycles=lambda _: None
+    )
+    assert [block.samples_ns.tolist() for block in blocks] == [[7, 8], [9, 9]]
+    assert [block.parts_ns.tolist() for block in blocks] == [[[6], [7]], [[8], [8]]]
+
+
+def test_a_session_without_parts_has_none() -> None:
+    session = Clockwork(7)
+    (first, _) = time_interleaved(
+        {"only": session}, {"only": Pace(3, 1)}, session.clock, cycles=1, seed=0, between_cycles=lambda _: None
+    )
+    assert first.parts_ns.size == 0
+
+
+def test_a_clock_that_goes_backwards_is_refused() -> None:
+    session = Clockwork(7, -3, 7)
+    with pytest.raises(HarnessError, match="the clock went backwards by 3 ns") as caught:
+        time_block(session.run, session.clock, Pace(3, 1))
+    assert caught.value.code == "infra"
 
 
 def test_interleaving_keeps_sessions_apart_and_reports_between_cycles() -> None:

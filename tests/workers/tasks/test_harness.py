@@ -78,7 +78,7 @@ def test_it_gets_no_token(tmp_path: Path, python: Callable[[str], str], monkeypa
     with pytest.raises(LayerPruneError, match="exit code 1"):
         run_harness({}, log=tmp_path / "log", python=python("cat >/dev/null; env >&2; exit 1"))
     printed = (tmp_path / "log").read_text()
-    assert "PYTHONPATH" in printed
+    assert "PATH=" in printed
     assert "secret" not in printed
 
 
