@@ -2,7 +2,8 @@
 
 Everything goes through PyTorch's TorchScript-based exporter: base, variants and the untrained architectures of a sweep,
 so that no comparison ever mixes exporters. On small networks it takes a fraction of the time of the torch.export-based
-one, folds batch norm just as well, and writes opset 17, which older runtimes on edge devices still read.
+one, folds batch norm just as well, and writes the opsets that older runtimes on edge devices still read: 17, or the
+lower one that a job's devices ask for.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from layerprune.api.errors import LayerPruneError
 from .evaluate import logits
 
 OPSET = 17
+OPSETS = range(9, 18)
+"""What can be asked for; the operators of earlier ones are others."""
+LOWERED = "A device of the job reads no newer opset: leave it out, or update its runtime."
 EXPORTER = f"torch.onnx TorchScript {torch.__version__.partition('+')[0]}"
 TOLERANCE = 1e-4
 """Largest accepted max|onnx - torch| / max|torch| over the logits of the checked images, in float32."""
@@ -72,12 +76,18 @@ def _averaging(size: int, parts: int) -> Tensor:
     return functional.adaptive_avg_pool1d(torch.eye(size), parts).T.contiguous()
 
 
-def export_onnx(model: nn.Module, example: Tensor, path: Path) -> ExportReport:
+def export_onnx(model: nn.Module, example: Tensor, path: Path, *, opset: int = OPSET) -> ExportReport:
     """Write the model, in eval mode, as one ONNX file with its weights inside.
 
     The input is called "input" (float32 N x C x H x W), the output "logits"; N is the dynamic axis "batch". Batch norm
-    is folded into the convolutions. Raises ExportFailed.
+    is folded into the convolutions. Raises ExportFailed, for instance where an operator is newer than the opset.
     """
+    if opset not in OPSETS:
+        raise ExportFailed(
+            f"networks cannot be exported for opset {opset}; it can be {OPSETS[0]} to {OPSETS[-1]}",
+            value=opset,
+            remedy="Leave out the device whose runtime reads no newer opset, or update that runtime.",
+        )
     try:
         with warnings.catch_warnings():
             for message in ("You are using the legacy TorchScript-based ONNX export", "The feature will be removed"):
@@ -86,20 +96,21 @@ def export_onnx(model: nn.Module, example: Tensor, path: Path) -> ExportReport:
             warnings.filterwarnings("ignore", "Constant folding - Only steps=1", UserWarning)
             # About sizes that become constants; check_onnx runs the file on two batch sizes.
             warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
-            utils.register_custom_op_symbolic("aten::adaptive_avg_pool2d", _adaptive_average, OPSET)
+            utils.register_custom_op_symbolic("aten::adaptive_avg_pool2d", _adaptive_average, opset)
             torch.onnx.export(
                 model,
                 (example,),
                 path,
                 dynamo=False,
-                opset_version=OPSET,
+                opset_version=opset,
                 input_names=["input"],
                 output_names=["logits"],
                 dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError, TypeError) as error:
-        raise ExportFailed(f"the export to ONNX (opset {OPSET}) failed: {error}") from error
-    return ExportReport(exporter=EXPORTER, opset=OPSET)
+        remedy = "" if opset == OPSET else f"{LOWERED} {ExportFailed.default_remedy}"
+        raise ExportFailed(f"the export to ONNX (opset {opset}) failed: {error}", remedy=remedy) from error
+    return ExportReport(exporter=EXPORTER, opset=opset)
 
 
 def check_onnx(path: Path, model: nn.Module, images: Tensor) -> tuple[NDArray[np.float32], float]:

@@ -12,10 +12,12 @@ from pathlib import Path
 from layerprune.api.errors import BadInput
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+CAP_SHARE = 0.1
+"""Whatever the limit, the cache takes no more than this share of the disk: a board's may hold 32 GB in all."""
 
 
 class Cache:
-    """A folder of artifacts with a limit in bytes; what was used longest ago goes first.
+    """Artifacts with a limit in bytes, or a tenth of the disk if less; what was used longest ago goes first.
 
     Belongs to one worker process. `download(digest, path)` is how a missing artifact is fetched; it verifies what it
     got.
@@ -23,9 +25,9 @@ class Cache:
 
     def __init__(self, folder: Path, *, limit_bytes: int, download: Callable[[str, Path], object]) -> None:
         self._folder = folder
-        self._limit_bytes = limit_bytes
         self._download = download
         folder.mkdir(parents=True, exist_ok=True)
+        self._limit_bytes = min(limit_bytes, int(shutil.disk_usage(folder).total * CAP_SHARE))
         for leftover in folder.iterdir():
             if not _DIGEST.fullmatch(leftover.name):
                 leftover.unlink()

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from layerprune.api.jobs import Progress
 from layerprune.api.wire import Wire
 from layerprune.roots import data_roots
 
-from .children import clean_environment
+from . import interpreter
+from .conversion import can_convert
+from .harness.backends import PROGRAMS
 from .kinds import Kind, load
 
 LISTS = {
@@ -31,6 +33,7 @@ LISTS = {
 }
 ONNX_IMPORTER = "onnx"
 """With this package, uploaded ONNX files can be made trainable."""
+NULL = "null"
 LIBRARY_S = 3600.0
 """Importing takes seconds, but it waits while another worker of the host measures."""
 DESCRIBE_S = 120.0
@@ -47,10 +50,11 @@ LIBRARY = Kind("workers.catalogue:run", "workers.catalogue:Nothing", "layerprune
 
 @dataclass(frozen=True)
 class Machine:
-    """The runtimes that can be timed here, and facts about the hardware."""
+    """The runtimes that can be timed here, why the others cannot, and facts about the hardware."""
 
     backends: list[BackendInfo]
     facts: dict[str, Any]
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 def run(
@@ -82,15 +86,21 @@ def check_build_packages() -> None:
         )
 
 
-def describe_machine(*, allow_null: bool) -> Machine:
-    """Ask the harness, in a process of its own, for runtimes and hardware; the null runtime only if it is allowed."""
+def describe_machine(*, allow_null: bool, python: str | None = None) -> Machine:
+    """Ask the harness, in a process of its own, for runtimes and hardware; the null runtime only if it is allowed.
+
+    `python` is the interpreter that measures, if it is not this one. Raises BadInput if it cannot, or has no runtime.
+    """
+    python = python or interpreter.chosen()
+    if python != sys.executable:
+        interpreter.check(python)
     done = subprocess.run(
-        [sys.executable, "-m", "workers.harness"],
+        interpreter.command(python),
         input=json.dumps({"describe": True, "parent": os.getpid()}),
         capture_output=True,
         text=True,
         timeout=DESCRIBE_S,
-        env=clean_environment(),
+        env=interpreter.environment(),
         check=False,
     )
     lines = done.stdout.splitlines()
@@ -101,5 +111,16 @@ def describe_machine(*, allow_null: bool) -> Machine:
             code="crashed",
             remedy="Check the Python environment of the worker.",
         )
-    backends = [BackendInfo.model_validate(backend) for backend in found["backends"]]
-    return Machine([one for one in backends if allow_null or one.name != "null"], found["facts"])
+    backends = [
+        BackendInfo.model_validate(backend)
+        for backend in found["backends"]
+        if (allow_null or backend["name"] != NULL) and (can_convert() or backend["name"] not in PROGRAMS)
+    ]
+    if not backends:
+        raise BadInput(
+            f"{python} has no runtime that could be measured",
+            field="python",
+            value=python,
+            remedy=f"Install one there, for instance: {python} -m pip install onnxruntime",
+        )
+    return Machine(backends, found["facts"], found["missing"])

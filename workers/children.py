@@ -40,10 +40,11 @@ class Child(Protocol):
         """Wait for the end, which must be near, and return the exit status: negative for a signal."""
 
 
-def start_fresh(folder: Path, channel: int) -> Child:
+def start_fresh(folder: Path, channel: int, environment: Mapping[str, str] = MappingProxyType({})) -> Child:
     """Start a new interpreter for the task in the folder; `channel` is where it writes its messages."""
     with (folder / LOG).open("ab") as log:
-        return _Fresh(_start("workers.child", [str(folder), str(os.getpid()), str(channel)], channel, log))
+        arguments = [str(folder), str(os.getpid()), str(channel)]
+        return _Fresh(_start("workers.child", arguments, channel, log, environment))
 
 
 class _Fresh:

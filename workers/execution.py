@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Executor:
     zygote: Zygote
     lock_folder: Path
     stop: Stop
+    measure_environment: Mapping[str, str] = field(default_factory=dict)
 
     def execute(
         self,
@@ -57,7 +58,7 @@ class Executor:
                     child = self.zygote.start_child(folder, writer)
                 else:
                     self.zygote.stop()
-                    child = start_fresh(folder, writer)
+                    child = start_fresh(folder, writer, self.measure_environment)
             finally:
                 os.close(writer)
             watch = _Watch(child, self.stop, lease, on_progress, left_s=deadline_s, deadline_s=deadline_s)

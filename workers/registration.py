@@ -47,9 +47,11 @@ def describe(settings: WorkerSettings, library: Catalogue) -> WorkerRegistration
     """Compose what the server is told at this start; `library` is what can be built here."""
     device = None
     if settings.device is not None:
-        machine = describe_machine(allow_null=settings.allow_null)
+        machine = describe_machine(allow_null=settings.allow_null, python=settings.python)
         library = library.model_copy(update={"backends": machine.backends})
-        device = DeviceSpec(name=settings.device, description=settings.description, facts=machine.facts)
+        device = DeviceSpec(
+            name=settings.device, kind=machine.facts["kind"], description=settings.description, facts=machine.facts
+        )
     return WorkerRegistration(
         name=settings.name,
         roles=list(settings.roles),

@@ -27,6 +27,9 @@ from .uploads import replace_artifacts
 
 T = TypeVar("T")
 
+KEPT_FAILURES = 5
+"""So many folders of failed tasks stay for a look; more would fill the disk of a board that runs for months."""
+
 
 class Runner:
     """Runs tasks one after the other, each in a folder of its own below `folder`."""
@@ -52,6 +55,12 @@ class Runner:
     def clear(self, task: ClaimedTask) -> None:
         """Remove the task's folder."""
         shutil.rmtree(self._path(task), ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove the folders of all but the latest failed tasks. Call it between tasks."""
+        folders = sorted(self._folder.iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
+        for folder in folders[:-KEPT_FAILURES]:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _attempt(self, task: ClaimedTask, lease: Lease) -> Wire | TaskFailure:
         try:

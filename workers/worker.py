@@ -53,7 +53,7 @@ class Worker:
         self._stop = Stop()
         lock_folder = settings.lock_folder or hostlock.default_folder()
         self._zygote = Zygote(self._folder, lock_folder, environment=settings.build_environment)
-        self._executor = Executor(self._zygote, lock_folder, self._stop)
+        self._executor = Executor(self._zygote, lock_folder, self._stop, settings.measure_environment)
 
     def stop(self) -> None:
         """Ask it to stop, from another thread: what it does now is given back, to be done anew."""
@@ -113,9 +113,11 @@ class Worker:
                 log.warning("%s: the lease was lost, the work is dropped", task.title)
             else:
                 self._report(client, task, outcome)
-        # The folder of a failed task stays for a look until the next start.
+        # The folders of the latest failed tasks stay for a look until the next start.
         if not isinstance(outcome, FailureReport) or outcome.reason in ("cancelled", "lease_expired", "given_back"):
             runner.clear(task)
+        else:
+            runner.tidy()
 
     def _report(self, client: Client, task: ClaimedTask, outcome: ResultReport | FailureReport) -> None:
         """Hand in an outcome; a result that the server finds wrong is handed in as a failure."""

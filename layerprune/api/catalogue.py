@@ -54,8 +54,12 @@ class BackendInfo(Wire):
     name: str
     version: str
     precisions: list[str]
-    max_opset: int
+    max_opset: int = Field(description="networks are exported for the lowest one among a job's devices, at most 17")
     max_threads: int
+    threads_limited_by: str = Field(default="", description="where that limit comes from")
+    settings: list[str] | None = Field(
+        default=None, description="settings that a job may give it; None if the worker did not say"
+    )
 
 
 class Catalogue(Wire):

@@ -50,8 +50,19 @@ class MeasureSpec(Wire):
     batch_sizes: list[Annotated[int, Field(ge=1, le=1024)]] = Field(default=[1], min_length=1)
     threads: list[Annotated[int, Field(ge=1, le=256)]] = Field(default=[1], min_length=1)
     precisions: list[str] = Field(default=["fp32"], min_length=1)
-    backend: str = "onnxruntime"
+    backend: str = Field(default="onnxruntime", description="the runtime, if there is only one")
+    backends: list[str] = Field(
+        default=[], max_length=8, description="several runtimes of the devices, each measured; overrides 'backend'"
+    )
+    settings: dict[str, dict[str, bool | int | str]] = Field(
+        default={},
+        description="backend -> its settings that change latency, such as {'tensorrt': {'cuda_graph': true}}",
+    )
     budget: Budget = "quick"
+
+    def backend_list(self) -> list[str]:
+        """Every runtime that is measured."""
+        return self.backends or [self.backend]
 
 
 class JobRequest(Wire):
@@ -109,6 +120,7 @@ class TaskView(Wire):
     reason: Reason | None = None
     message: str | None = None
     device: str | None = None
+    repeats: str | None = Field(default=None, description="the measuring task that came out doubtful and is repeated")
     progress: Progress | None = None
     attempts: list[AttemptView] = []
 

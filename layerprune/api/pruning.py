@@ -19,8 +19,10 @@ class Target(Wire):
     """One latency budget: milliseconds, or a ratio of the base's latency on that device."""
 
     device: str | None = Field(default=None, description="this device only; all devices of the job if left out")
+    backend: str | None = Field(default=None, description="this runtime only; all runtimes of the job if left out")
     precision: str | None = None
     batch_size: int | None = None
+    threads: int | None = None
     statistic: Literal["p50", "p99"] = "p50"
     latency_ms: Annotated[float, Field(gt=0)] | None = None
     ratio: float | None = None

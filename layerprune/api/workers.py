@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from .catalogue import Catalogue, Role
+from .catalogue import BackendInfo, Catalogue, Role
 from .jobs import Progress, Reason, TaskKind
 from .wire import PROTOCOL_VERSION, Digest, Wire
 
@@ -22,6 +22,30 @@ class DeviceSpec(Wire):
     facts: dict[str, Any] = Field(default={}, description="processor, cores, memory, operating system: as found")
 
 
+class DeviceNoise(Wire):
+    """What two copies of one network differ by on a device, under one set of conditions."""
+
+    runtime: str
+    precision: str
+    batch_size: int
+    threads: int
+    comparable_key: Digest
+    controls: int = Field(description="A/A controls that it is taken from, at most the last 30")
+    noise_floor: float | None = Field(description="95th percentile of |log ratio|; null: too few controls yet")
+
+
+class DeviceCanary(Wire):
+    """How fast a device runs the one fixed network that every task times, as its worker reported it."""
+
+    runtime: str
+    precision: str
+    threads: int
+    timings: int = Field(description="at most the last 30")
+    median_ns: int
+    last_ns: int
+    is_off: bool = Field(description="the last one lies outside of median and 3 scaled median absolute deviations")
+
+
 class DeviceView(Wire):
     id: str
     name: str
@@ -32,7 +56,10 @@ class DeviceView(Wire):
     busy: bool
     worker: str | None = None
     backends: list[str] = []
+    runtimes: list[BackendInfo] = Field(default=[], description="the backends in full, as the worker describes them")
     last_seen_at: int | None = None
+    noise: list[DeviceNoise] = []
+    canaries: list[DeviceCanary] = []
 
 
 class DeviceCreated(Wire):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,14 +17,19 @@ from .options import DATA_FOLDER, HOST, DataFolder
 from .output import INTERRUPTED, console, duration, table
 
 if TYPE_CHECKING:
+    from ..api.catalogue import BackendInfo
     from ..api.client import Client
     from ..api.jobs import JobRequest, JobView
 
 EPOCHS = 3
-RATIOS = (0.8, 0.65, 0.5)
+RATIOS = (0.75, 0.5)
 CRITERIA = ("weight_l1", "imprinting", "random")
-ALIGNMENTS = (1, 8, 16)
-MAX_TRAININGS = 27
+ALIGNMENTS = (1, 8)
+SWEEP_MINUTES = 0.5
+"""Per runtime and number of threads; what is left out are the finest steps (docs/jobs.md)."""
+MAX_TRAININGS = 18
+RUNTIMES = ("onnxruntime", "openvino")
+THREADS = (1, 2)
 OVERHEAD = ("starting", "preparing")
 """Phases in which a task's process gets ready; the others work on networks."""
 GIB = 1024**3
@@ -45,7 +50,9 @@ def demo(
 ) -> None:
     """Train ResNet-20 on handwritten digits, prune it by layers, by filters and by both, measure, and compare.
 
-    Nothing is canned: every number is computed now, on this machine; a second run is a new job in the same folder.
+    Every variant is measured on ONNX Runtime and on OpenVINO, with one thread and with two: which family wins may
+    differ. Nothing is canned: every number is computed now, on this machine; a second run is a new job in the same
+    folder.
 
     Example: `layerprune demo --data /tmp/demo`
     """
@@ -71,13 +78,14 @@ def demo(
         raise typer.Exit(1)
 
 
-def request() -> JobRequest:
+def request(runtimes: Sequence[str] = RUNTIMES, threads: Sequence[int] = THREADS) -> JobRequest:
     """Return what the demo asks for, as any user could."""
     from ..api.dataset import DatasetSpec
     from ..api.jobs import JobRequest, MeasureSpec
     from ..api.network import ModelSpec
     from ..api.pruning import FilterOptions, PruningSpec, TargetLists
     from ..api.training import TrainingSpec
+    from .stack import DEVICE
 
     return JobRequest(
         model=ModelSpec(name="cifar:resnet20"),
@@ -88,10 +96,21 @@ def request() -> JobRequest:
             targets=TargetLists(latency_ratios=list(RATIOS)),
             filters=FilterOptions(alignments=list(ALIGNMENTS)),
             max_trainings=MAX_TRAININGS,
+            max_sweep_minutes=SWEEP_MINUTES,
         ),
         training=TrainingSpec(epochs=EPOCHS),
-        measure=MeasureSpec(devices=["local-cpu"], budget="quick"),
+        measure=MeasureSpec(devices=[DEVICE], backends=list(runtimes), threads=list(threads), budget="quick"),
     )
+
+
+def places(offered: Sequence[BackendInfo], out: Console) -> tuple[list[str], list[int]]:
+    """Choose what this machine has of the demo's runtimes and threads, and say what it lacks."""
+    here = {backend.name: backend for backend in offered if backend.name in RUNTIMES}
+    for name in RUNTIMES:
+        if name not in here:
+            out.print(f"{name} is not installed here and left out; pip install {name} would add it.")
+    most = min((backend.max_threads for backend in here.values()), default=1)
+    return [name for name in RUNTIMES if name in here], [count for count in THREADS if count <= most]
 
 
 def _run(client: Client, out: Console, check: Callable[[], None], bill: Bill) -> JobView:
@@ -104,7 +123,7 @@ def _run(client: Client, out: Console, check: Callable[[], None], bill: Bill) ->
     unfinished = [job.id for state in ("running", "queued") for job in client.list_jobs(state=state).jobs]
     if unfinished:
         out.print(f"Left from before and unfinished: {', '.join(unfinished)}; the worker serves them too.")
-    job = client.submit(request())
+    job = client.submit(request(*places(_runtimes(client), out)))
     out.print(f"Job {job.id}: {cost(job)}. Ctrl-C cancels it.", soft_wrap=True)
 
     def look(seen: JobView) -> None:
@@ -124,6 +143,12 @@ def _run(client: Client, out: Console, check: Callable[[], None], bill: Bill) ->
     print_comparison(client.comparison(job.id), out)
     print_bill(job, bill, out)
     return job
+
+
+def _runtimes(client: Client) -> list[BackendInfo]:
+    from .stack import DEVICE
+
+    return next(device.runtimes for device in client.list_devices() if device.name == DEVICE)
 
 
 def print_bill(job: JobView, bill: Bill, out: Console) -> None:

@@ -60,6 +60,18 @@ def read_schedule(text: str | None) -> dict[str, Any] | None:
     return {"kind": kind, "steps": steps or None}
 
 
+def read_settings(texts: list[str] | None) -> dict[str, Any] | None:
+    """Read settings of runtimes, each as RUNTIME.NAME=VALUE."""
+    settings: dict[str, dict[str, Any]] = {}
+    for text in texts or ():
+        name, value = read_argument(text)
+        backend, dot, setting = name.partition(".")
+        if not dot or not backend or not setting:
+            raise BadInput(f"{text!r} is not RUNTIME.NAME=VALUE", field="setting", value=text)
+        settings.setdefault(backend, {})[setting] = value
+    return settings or None
+
+
 def read_argument(text: str) -> tuple[str, int | float | str | bool]:
     """Read NAME=VALUE, where the value is a number, true, false or text."""
     name, sign, value = text.partition("=")

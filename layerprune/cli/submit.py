@@ -59,6 +59,13 @@ def submit(
         Text, typer.Option(help="one_shot, iterative or iterative:STEPS: how pruning and training alternate.")
     ] = None,
     devices: Annotated[Text, typer.Option(help="Devices to measure on, separated by commas.")] = None,
+    backend: Annotated[
+        Text, typer.Option("--backend", "--backends", help="Runtimes to measure on, separated by commas.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="Setting of a runtime, such as torch.channels_last=true; may be repeated.")
+    ] = None,
+    precision: Annotated[Text, typer.Option(help="Precisions to measure in, separated by commas.")] = None,
     threads: Annotated[Counts, typer.Option(help="Threads to measure with; may be repeated.")] = None,
     batch_size: Annotated[Counts, typer.Option(help="Batch to measure with; may be repeated.")] = None,
     budget: Annotated[Text, typer.Option(help="quick, standard or thorough measuring.")] = None,
@@ -86,7 +93,7 @@ def submit(
     from ..api.client import digest_of
     from ..api.errors import BadInput
     from ..api.jobs import JobRequest
-    from .requests import compact, names, parsed, read_json, read_request, read_schedule
+    from .requests import compact, names, parsed, read_json, read_request, read_schedule, read_settings
 
     files: list[tuple[Path, UploadKind]] = []
 
@@ -118,6 +125,9 @@ def submit(
             "training": {"epochs": epochs, "schedule": read_schedule(schedule)},
             "measure": {
                 "devices": names(devices),
+                "backends": names(backend),
+                "settings": read_settings(setting),
+                "precisions": names(precision),
                 "threads": threads or None,
                 "batch_sizes": batch_size or None,
                 "budget": budget,

@@ -31,6 +31,10 @@ def worker(
             help="Registration or admin token, needed at the first start; better given as LAYERPRUNE_TOKEN.",
         ),
     ] = None,
+    python: Annotated[
+        str | None,
+        typer.Option(help="Measure with this interpreter, such as a board's /usr/bin/python3.  [default: this one]"),
+    ] = None,
     allow_null: Annotated[bool, typer.Option(help="Take tasks of the null backend, which are never ranked.")] = False,
     data_root: DataRoots = None,
     allow_downloads: AllowDownloads = False,
@@ -59,6 +63,7 @@ def worker(
         description=description,
         url=url,
         token=token,
+        python=python,
         allow_null=allow_null,
         data_roots=tuple(data_root or ()),
         allow_downloads=allow_downloads,

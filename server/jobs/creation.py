@@ -23,10 +23,16 @@ from server.context import StageContext
 from server.models import Candidate, Job, Scoring, Variant
 from server.tasks import queue as tasks
 
+from .conditions import export_opset
+from .preparation import forms, tensorrt_targets
+
 
 def score(ctx: StageContext, job: Job) -> None:
     """Create the first task: make the base, score it and write the candidate plans."""
     request = JobRequest.model_validate(job.request)
+    opset, because = export_opset(ctx.session, job)
+    if because is not None:
+        job.notes = [*job.notes, f"networks are exported for opset {opset}: {because}"]
     comes_trained = request.model.onnx is not None or request.model.weights is not None
     tasks.create(
         ctx.session,
@@ -39,6 +45,9 @@ def score(ctx: StageContext, job: Job) -> None:
             dataset=request.dataset,
             pruning=request.pruning,
             training=request.training,
+            forms=forms(request),
+            parse_for=tensorrt_targets(ctx.session, job),
+            opset=opset,
             seed=request.seed,
         ),
         inputs=files(request),
@@ -76,6 +85,9 @@ def search(ctx: StageContext, job: Job, scoring: Scoring, places: list[SearchPla
             },
             places=places,
             round=round_no,
+            forms=forms(request),
+            parse_for=tensorrt_targets(ctx.session, job),
+            opset=base.opset,
             seed=request.seed,
         ),
         inputs=sorted({*files(request), base.weights_sha256, scoring.filter_scores_sha256}),
@@ -172,6 +184,9 @@ def _build(ctx: StageContext, job: Job, what: str, seed: int, specific: dict[str
             training=request.training,
             base_weights=base.weights_sha256,
             training_seed=seed,
+            forms=forms(request),
+            parse_for=tensorrt_targets(ctx.session, job) if own is not None else [],
+            opset=base.opset,
             recipe=_recipe(ctx.session, job),
             seed=request.seed,
             **specific,

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from layerprune.api.jobs import Budget, Estimate, JobRequest
-from layerprune.api.tasks import Condition
 
 SESSIONS_PER_GROUP = 6
 """Variants that are timed together; the base and its A/A control come on top."""
@@ -45,19 +44,6 @@ RULE_OF_THUMB = Pace(
 )
 
 
-def conditions(request: JobRequest) -> list[Condition]:
-    """What each device of the job measures under, one task each."""
-    wanted = request.measure
-    return [
-        Condition(
-            backend=wanted.backend, precision=precision, batch_size=batch_size, threads=threads, budget=wanted.budget
-        )
-        for batch_size in wanted.batch_sizes
-        for threads in wanted.threads
-        for precision in wanted.precisions
-    ]
-
-
 def cells(request: JobRequest, filter_criteria: Iterable[str]) -> int:
     """Count the pairs of family and criterion that give plans; imprinting, say, scores layers only.
 
@@ -75,8 +61,11 @@ def cells(request: JobRequest, filter_criteria: Iterable[str]) -> int:
     return count
 
 
-def wanted_plans(request: JobRequest, filter_criteria: Iterable[str], devices: int) -> int:
-    """Plans that are trained if every cell hits every target with one plan of its own."""
+def wanted_plans(request: JobRequest, filter_criteria: Iterable[str], places: int) -> int:
+    """Plans that are trained if every cell hits every target with one plan of its own.
+
+    `places` counts the conditions of all devices together.
+    """
     pruning = request.pruning
     if pruning.amounts:
         forms = len(pruning.filters.alignments) * len(pruning.filters.scopes)
@@ -87,29 +76,27 @@ def wanted_plans(request: JobRequest, filter_criteria: Iterable[str], devices: i
             + (with_form + 1) * ("hybrid" in pruning.methods)
         )
         return per_amount * len(pruning.amounts)
-    per_condition = cells(request, filter_criteria) * len(pruning.target_list())
-    return per_condition * devices * len(conditions(request))
+    return cells(request, filter_criteria) * len(pruning.target_list()) * places
 
 
 def estimate(
-    request: JobRequest, *, filter_criteria: Iterable[str], devices: int, max_trainings: int, pace: Pace
+    request: JobRequest, *, filter_criteria: Iterable[str], places: int, max_trainings: int, pace: Pace
 ) -> Estimate:
     """Estimate trainings (an upper bound) and minutes (of the likely number, one after the other)."""
     seeds = len(request.training.seeds)
-    plans = wanted_plans(request, filter_criteria, devices)
+    plans = wanted_plans(request, filter_criteria, places)
     # A cell that misses its target's window is bracketed by two plans.
     most = plans if request.pruning.amounts else 2 * plans
     limit = max_plans(request, max_trainings)
     rivals = len(request.rivals)
     likely = (min(plans, limit) + rivals) * seeds
-    tasks = devices * len(conditions(request))
     groups = -(-likely // SESSIONS_PER_GROUP)
     seconds = (
         pace.score_s
-        + (0 if request.pruning.amounts else _sweeps_s(request, tasks, pace))
+        + (0 if request.pruning.amounts else _sweeps_s(request, places, pace))
         + (plans * pace.trial_s if plans > limit else 0)
         + likely * pace.build_s * request.training.epochs
-        + groups * tasks * pace.measure_s * _BUDGET_FACTOR[request.measure.budget]
+        + groups * places * pace.measure_s * _BUDGET_FACTOR[request.measure.budget]
     )
     return Estimate(
         trainings=(min(most, limit) + rivals) * seeds,
@@ -124,9 +111,9 @@ def max_plans(request: JobRequest, max_trainings: int) -> int:
     return max(1, trainings // len(request.training.seeds) - len(request.rivals))
 
 
-def _sweeps_s(request: JobRequest, tasks: int, pace: Pace) -> float:
-    """All sweeps and the searches between them, one device after the other."""
+def _sweeps_s(request: JobRequest, places: int, pace: Pace) -> float:
+    """All sweeps and the searches between them, one place after the other."""
     most_s = request.pruning.max_sweep_minutes * 60
     searches_s = LIKELY_ROUNDS * pace.search_s if pace.search_s else 0.0
     rounds_s = LIKELY_ROUNDS * SOLUTIONS * pace.sweep_s if pace.search_s else 0.0
-    return tasks * min(most_s, pace.sweep_s + rounds_s) + searches_s
+    return places * min(most_s, pace.sweep_s + rounds_s) + searches_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -36,6 +37,11 @@ class Place:
     spent_s: float = 0.0
 
     @property
+    def label(self) -> str:
+        """The place as people call it."""
+        return self.device.name + details(self.condition)
+
+    @property
     def each_s(self) -> float:
         """Seconds of the device per architecture so far."""
         return self.spent_s / max(1, len(self.ratios))
@@ -43,7 +49,20 @@ class Place:
 
 def name_of(device: Device, condition: Condition) -> str:
     """Name a device under one condition, as tasks and searches call it."""
-    return f"{device.public_id}:b{condition.batch_size}:t{condition.threads}:{condition.precision}"
+    how = [f"b{condition.batch_size}", f"t{condition.threads}", condition.precision, *settings_of(condition)]
+    return ":".join([device.public_id, condition.backend, *how])
+
+
+def settings_of(condition: Condition) -> list[str]:
+    """The settings of a condition, as NAME=VALUE, in one order."""
+    return [f"{name}={json.dumps(value)}" for name, value in sorted(condition.settings.items())]
+
+
+def details(condition: Condition) -> str:
+    """The condition as the end of a title."""
+    threads = "1 thread" if condition.threads == 1 else f"{condition.threads} threads"
+    what = [condition.backend, f"batch {condition.batch_size}", threads, condition.precision, *settings_of(condition)]
+    return "".join(f", {part}" for part in what)
 
 
 def swept(session: Session, job: Job) -> list[Place]:
@@ -66,26 +85,25 @@ def swept(session: Session, job: Job) -> list[Place]:
     return list(places.values())
 
 
-def applies(target: Target, *, device: str, batch_size: int, precision: str) -> bool:
-    """Whether a target is meant for this device and condition."""
+def applies(target: Target, device: str, condition: Condition) -> bool:
+    """Whether a target is meant for this device (its name) and condition."""
     return (
         target.device in (None, device)
-        and target.batch_size in (None, batch_size)
-        and target.precision in (None, precision)
+        and target.backend in (None, condition.backend)
+        and target.batch_size in (None, condition.batch_size)
+        and target.threads in (None, condition.threads)
+        and target.precision in (None, condition.precision)
     )
 
 
 def is_aimed_at(request: JobRequest, device: Device, condition: Condition) -> bool:
     """Whether any target of the job is meant for the device under this condition."""
-    return any(
-        applies(target, device=device.name, batch_size=condition.batch_size, precision=condition.precision)
-        for target in request.pruning.target_list()
-    )
+    return any(applies(target, device.name, condition) for target in request.pruning.target_list())
 
 
-def place(target: Target, *, device: str, batch_size: int, precision: str, base_p50_ns: int) -> Placed | None:
-    """Express a target as a ratio to the base on one device; None if the target is meant for another."""
-    if not applies(target, device=device, batch_size=batch_size, precision=precision):
+def place(target: Target, device: str, condition: Condition, *, base_p50_ns: int) -> Placed | None:
+    """Express a target as a ratio to the base on one device; None if the target is meant for another place."""
+    if not applies(target, device, condition):
         return None
     if target.ratio is not None:
         return Placed(target.ratio)
@@ -95,21 +113,15 @@ def place(target: Target, *, device: str, batch_size: int, precision: str, base_
         return Placed(ratio)
     return Placed(
         None,
-        f"{device}: the base takes {base_p50_ns / 1e6:.3g} ms already, a target of {target.latency_ms:.3g} ms "
-        "leaves nothing to prune",
+        f"{device}{details(condition)}: the base takes {base_p50_ns / 1e6:.3g} ms already, "
+        f"a target of {target.latency_ms:.3g} ms leaves nothing to prune",
     )
 
 
 def _place(name: str, device: Device, condition: Condition, request: JobRequest, base_p50_ns: int) -> Place:
     found = Place(name, device, condition)
     for target in request.pruning.target_list():
-        placed = place(
-            target,
-            device=device.name,
-            batch_size=condition.batch_size,
-            precision=condition.precision,
-            base_p50_ns=base_p50_ns,
-        )
+        placed = place(target, device.name, condition, base_p50_ns=base_p50_ns)
         if placed and placed.note:
             found.notes.append(placed.note)
         if placed and placed.ratio is not None and placed.ratio not in found.targets:

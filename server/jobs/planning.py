@@ -13,7 +13,6 @@ from layerprune.api.tasks import Reach
 from server.models import Candidate, Job, Variant
 
 from . import places
-from .places import place as place
 from .select import FAMILY_NAMES, Point, Selection, Sweep, select, select_amounts
 
 NAMED = 8
@@ -32,7 +31,7 @@ def choose(session: Session, job: Job) -> Selection:
     sweeps = []
     for where in places.swept(session, job):
         points = [_point(c, where.ratios[c.architecture]) for c in useful if c.architecture in where.ratios]
-        sweeps.append(Sweep(where.device.name, points, where.targets))
+        sweeps.append(Sweep(where.label, points, where.targets))
         notes += [*where.notes, *_slower_than_the_base(where, useful)]
     found = select(sweeps, criteria=criteria, stopped_by={reach.family: reach.stopped_by for reach in reaches(job)})
     return Selection(found.picks, [*notes, *found.notes])
@@ -71,7 +70,7 @@ def _slower_than_the_base(where: places.Place, candidates: Sequence[Candidate]) 
         if where.ratios.get(candidate.architecture, 0.0) >= 1:
             by_family[candidate.family].append(candidate)
     return [
-        f"{where.device.name}: {FAMILY_NAMES[family]} is not faster than the base, though it removes MACs, in "
+        f"{where.label}: {FAMILY_NAMES[family]} is not faster than the base, though it removes MACs, in "
         + ", ".join(f"{c.label} ({where.ratios[c.architecture]:.3g})" for c in _distinct(found)[:NAMED])
         + _and_more(len(_distinct(found)))
         for family, found in by_family.items()

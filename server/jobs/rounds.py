@@ -13,17 +13,18 @@ from sqlalchemy.orm import Session
 
 from layerprune.api.jobs import JobRequest
 from layerprune.api.tasks import ScoreResult, SearchPlace, Solved, SweepPayload, Tried
+from layerprune.targets import is_met
 from server.context import StageContext
 from server.models import Device, Job, JobDevice, Scoring, Solution, Task
 from server.tasks.events import record
 
 from . import bill, creation, places, timing
-from .estimate import conditions
+from .conditions import conditions, offers
 from .places import Place
 
 MAX_ROUNDS = 3
-MET = 0.97
-"""A target T is met by a plan whose measured ratio lies in [0.97 T, T]."""
+SOLUTIONS_SHARE = 1 / 3
+"""How much of a device's time the first sweep leaves for what the searches will find."""
 
 
 def begin(ctx: StageContext, job: Job, scored: ScoreResult) -> None:
@@ -35,9 +36,12 @@ def begin(ctx: StageContext, job: Job, scored: ScoreResult) -> None:
     scoring = ctx.session.get_one(Scoring, job.id)
     order = bill.by_usefulness([a["architecture"] for a in scoring.architectures], scored.candidates, scored.edits)
     files = {a["architecture"]: a["onnx"] for a in scoring.architectures}
-    scoring.architectures = [{"architecture": name, "onnx": files[name]} for name in order]
-    for device in job_devices(ctx.session, job):
-        for condition in conditions(request):
+    exported = {a["architecture"]: a for a in scoring.architectures}
+    scoring.architectures = [exported[name] for name in order]
+    devices = job_devices(ctx.session, job)
+    offered = offers(ctx.session, devices)
+    for device in devices:
+        for condition in conditions(request, offered.get(device.id)):
             if places.is_aimed_at(request, device, condition):
                 at_most_s = bill.surely_takes_s(len(order), macs=scored.base.macs, batch_size=condition.batch_size)
                 fits = at_most_s <= request.pruning.max_sweep_minutes * 60
@@ -116,20 +120,14 @@ def unmet(place: Place, solutions: Sequence[Solution]) -> list[float]:
     missed = {
         solution.target
         for solution in latest.values()
-        if solution.architecture in place.ratios and not is_met(solution, place.ratios[solution.architecture])
+        if solution.architecture in place.ratios and not _is_met(solution, place.ratios[solution.architecture])
     }
     return [target for target in place.targets if target in missed]
 
 
-def is_met(solution: Solution, measured: float) -> bool:
-    """Whether a solution is within its target and no nearer one is to be hoped for.
-
-    Layers come in coarse steps: below the target they have done their best if the prediction held.
-    """
-    if not MET * solution.target <= measured <= solution.target:
-        held = abs(measured - solution.predicted) <= (1 - MET) * solution.target
-        return solution.family == "layer" and measured < solution.target and held
-    return True
+def _is_met(solution: Solution, measured: float) -> bool:
+    solved = _solved(solution)
+    return is_met(measured, solved.target, family=solved.family, predicted=solved.predicted)
 
 
 def job_devices(session: Session, job: Job) -> list[Device]:
@@ -143,6 +141,8 @@ def _sweep(
 ) -> bool:
     """Create a sweep of what the place's budget still allows, and say what it leaves out; tell whether any is left."""
     seconds, count = _seconds_left(job, place), len(architectures)
+    if round_no == 0 and ctx.session.get_one(Scoring, job.id).edits:
+        seconds -= SOLUTIONS_SHARE * JobRequest.model_validate(job.request).pruning.max_sweep_minutes * 60
     allowed = bill.affordable(seconds, each_s=place.each_s, count=count)
     likely_s = allowed * place.each_s
     data = {
@@ -155,7 +155,7 @@ def _sweep(
     if allowed < count:
         limit = JobRequest.model_validate(job.request).pruning.max_sweep_minutes
         note = (
-            f"{place.device.name}{timing.details(place.condition)}: {count - allowed} of {count} architectures were "
+            f"{place.device.name}{places.details(place.condition)}: {count - allowed} of {count} architectures were "
             f"not timed in round {round_no}: one takes about {place.each_s:.1f} s, and max_sweep_minutes is {limit:g}"
         )
         job.notes = [*job.notes, note]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -16,11 +15,12 @@ from server.catalogue import service as catalogue
 from server.context import StageContext
 from server.devices import service as devices
 from server.measurements.conditions import canonical
-from server.models import Device, Job, JobDevice, Worker
+from server.models import Device, Job, JobDevice
 from server.tasks import queue as tasks
 from server.tasks.events import record
 
 from . import inputs, outcome, repository, stages, views
+from .conditions import conditions
 from .estimate import estimate
 from .validate import KnownDevice, filter_criteria, validate
 
@@ -46,7 +46,7 @@ def submit(ctx: StageContext, project_id: int, request: JobRequest, *, idempoten
     cost = estimate(
         request,
         filter_criteria=filter_criteria(offered),
-        devices=len(names),
+        places=sum(len(conditions(request, device.backends)) for device in chosen),
         max_trainings=limit,
         pace=repository.pace(ctx.session, project_id, request.model.label, request.dataset.label),
     )
@@ -142,11 +142,7 @@ def list_events(session: Session, job: Job, *, after: int) -> EventList:
 
 
 def _known_devices(ctx: StageContext, rows: Sequence[Device]) -> list[KnownDevice]:
-    serving: dict[int | None, Worker] = {}
-    statement = select(Worker).where(Worker.device_id.in_([row.id for row in rows])).order_by(Worker.last_seen_at)
-    for worker in ctx.session.scalars(statement):
-        if "measure" in worker.roles:
-            serving[worker.device_id] = worker
+    serving = devices.measuring_workers(ctx.session, rows)
     since = ctx.now - ctx.settings.offline_us
     known = []
     for row in rows:

@@ -57,7 +57,7 @@ def on_result(ctx: StageContext, task: Task, attempt: Attempt, result: dict[str,
     elif task.kind == "sweep":
         swept = _parse(SweepResult, result)
         attempt.seconds = swept.seconds
-        ingest.store_sweep(session, task, attempt, swept, _path_of(ctx, task.job))
+        ingest.store_sweep(session, task, attempt, swept, _path_of(ctx, task.job), now=ctx.now)
     elif task.kind == "search":
         searched = _parse(SearchResult, result)
         attempt.seconds = searched.seconds

@@ -52,8 +52,10 @@ def _check_target(request: JobRequest, target: Target, field: str, devices: Sequ
     wanted = request.measure
     named: tuple[tuple[str, object, Iterable[object]], ...] = (
         ("device", target.device, devices),
+        ("backend", target.backend, wanted.backend_list()),
         ("precision", target.precision, wanted.precisions),
         ("batch_size", target.batch_size, wanted.batch_sizes),
+        ("threads", target.threads, wanted.threads),
     )
     for name, value, measured in named:
         if value is not None and value not in measured:

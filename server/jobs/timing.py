@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from layerprune.api.jobs import JobRequest
 from layerprune.api.network import Preprocess
+from layerprune.api.precision import form_of
 from layerprune.api.tasks import Condition, MeasureInput, MeasurePayload, SweepPayload
 from server.context import StageContext
 from server.models import Device, Job, Scoring, Variant
 from server.tasks import queue as tasks
 
 from .creation import get_base
-from .places import name_of
+from .places import details, name_of
+from .preparation import architecture_files
 
 
 def sweep(
@@ -28,6 +30,11 @@ def sweep(
 ) -> None:
     """Create a task that times untrained architectures (hash -> ONNX) on one device under one condition."""
     base, scoring = get_base(ctx.session, job), ctx.session.get_one(Scoring, job.id)
+    base_file = scoring.base_untrained_sha256
+    if form_of(condition.backend, condition.precision) is not None:
+        base_file, _ = base.files(condition.backend, condition.precision)
+    files = architecture_files(scoring, condition)
+    architectures = {name: files[name] for name in architectures}
     preprocess = Preprocess.model_validate(base.preprocess)
     duration = f" (about {max(1, round(likely_s / 60))} min)" if likely_s and likely_s >= 60 else ""
     what = "untrained architectures" if round_no == 0 else f"solutions of round {round_no}"
@@ -39,13 +46,13 @@ def sweep(
         title=f"time {len(architectures)} {what} on {device.name}{details(condition)}{duration}",
         payload=SweepPayload(
             condition=condition,
-            base=scoring.base_untrained_sha256,
+            base=base_file,
             architectures=dict(architectures),
             input_shape=[preprocess.channels, preprocess.size, preprocess.size],
             round=round_no,
             seed=JobRequest.model_validate(job.request).seed,
         ),
-        inputs=sorted({scoring.base_untrained_sha256, *architectures.values()}),
+        inputs=sorted({base_file, *architectures.values()}),
         role="measure",
         device_id=device.id,
         requirements=_requirements(condition, base.opset),
@@ -57,7 +64,7 @@ def measure(ctx: StageContext, job: Job, device: Device, condition: Condition, v
     """Create the task that measures the base and every variant, in this order, on one device under one condition."""
     base = get_base(ctx.session, job)
     assert job.evaluation_sha256 is not None
-    files = {v.onnx_sha256 for v in [base, *variants]} | {v.reference_sha256 for v in [base, *variants]}
+    files = {file for variant in [base, *variants] for file in variant.files(condition.backend, condition.precision)}
     tasks.create(
         ctx.session,
         job=job,
@@ -66,8 +73,8 @@ def measure(ctx: StageContext, job: Job, device: Device, condition: Condition, v
         title=f"measure {len(variants)} variants on {device.name}{details(condition)}",
         payload=MeasurePayload(
             condition=condition,
-            base=_measure_input(base),
-            variants=[_measure_input(variant) for variant in variants],
+            base=_measure_input(base, condition),
+            variants=[_measure_input(variant, condition) for variant in variants],
             evaluation_pack=job.evaluation_sha256,
             preprocess=Preprocess.model_validate(base.preprocess),
             seed=JobRequest.model_validate(job.request).seed,
@@ -80,14 +87,9 @@ def measure(ctx: StageContext, job: Job, device: Device, condition: Condition, v
     )
 
 
-def _measure_input(variant: Variant) -> MeasureInput:
-    return MeasureInput(variant=variant.public_id, onnx=variant.onnx_sha256, reference_outputs=variant.reference_sha256)
-
-
-def details(condition: Condition) -> str:
-    """The condition as the end of a title."""
-    threads = "1 thread" if condition.threads == 1 else f"{condition.threads} threads"
-    return f", batch {condition.batch_size}, {threads}, {condition.precision}"
+def _measure_input(variant: Variant, condition: Condition) -> MeasureInput:
+    onnx, reference = variant.files(condition.backend, condition.precision)
+    return MeasureInput(variant=variant.public_id, onnx=onnx, reference_outputs=reference, macs=variant.macs)
 
 
 def _requirements(condition: Condition, opset: int) -> dict[str, object]:

@@ -12,7 +12,9 @@ from layerprune.api.jobs import JobRequest
 from layerprune.api.network import rival_hash
 from layerprune.api.pruning import PruningSpec, TargetLists
 
+from .conditions import conditions
 from .estimate import wanted_plans
+from .runtimes import check_runtimes
 from .targets import check_targets
 
 
@@ -39,9 +41,10 @@ def validate(
     _check_preprocess(request)
     chosen = _choose_devices(request, devices)
     for device in chosen:
-        _check_backend(request, device)
+        check_runtimes(request, device.name, device.backends)
     check_targets(request, [device.name for device in chosen])
-    _check_amount_of_work(request, offered, len(chosen), max_trainings)
+    places = sum(len(conditions(request, device.backends)) for device in chosen)
+    _check_amount_of_work(request, offered, places, max_trainings)
     return chosen
 
 
@@ -92,6 +95,7 @@ def _check_lists(request: JobRequest) -> None:
         "measure.batch_sizes": request.measure.batch_sizes,
         "measure.threads": request.measure.threads,
         "measure.precisions": request.measure.precisions,
+        "measure.backends": request.measure.backends,
     }
     if isinstance(request.pruning.targets, TargetLists):
         lists["pruning.targets.latency_ratios"] = request.pruning.targets.latency_ratios
@@ -150,27 +154,7 @@ def _choose_devices(request: JobRequest, devices: Sequence[KnownDevice]) -> list
     return chosen
 
 
-def _check_backend(request: JobRequest, device: KnownDevice) -> None:
-    if device.backends is None:
-        return
-    wanted = request.measure
-    backend = next((backend for backend in device.backends if backend.name == wanted.backend), None)
-    if backend is None:
-        raise UnknownName("backend", wanted.backend, [b.name for b in device.backends], field="measure.backend")
-    for i, precision in enumerate(wanted.precisions):
-        if precision not in backend.precisions:
-            raise UnknownName("precision", precision, backend.precisions, field=f"measure.precisions.{i}")
-    for i, threads in enumerate(wanted.threads):
-        if threads > backend.max_threads:
-            raise BadInput(
-                f"{threads} threads are more than {device.name} offers, which is {backend.max_threads}",
-                field=f"measure.threads.{i}",
-                value=threads,
-                remedy=f"Ask for at most {backend.max_threads}, or leave the device out.",
-            )
-
-
-def _check_amount_of_work(request: JobRequest, offered: Catalogue, devices: int, max_trainings: int) -> None:
+def _check_amount_of_work(request: JobRequest, offered: Catalogue, places: int, max_trainings: int) -> None:
     asked, seeds = request.pruning.max_trainings, len(request.training.seeds)
     remedy = f"Set pruning.max_trainings to at most {max_trainings}, or ask for fewer criteria, targets or seeds."
     if asked is not None and asked > max_trainings:
@@ -189,7 +173,7 @@ def _check_amount_of_work(request: JobRequest, offered: Catalogue, devices: int,
             value=seeds,
             remedy="Ask for fewer seeds or rivals, or allow more trainings.",
         )
-    trainings = (wanted_plans(request, filter_criteria(offered), devices) + len(request.rivals)) * seeds
+    trainings = (wanted_plans(request, filter_criteria(offered), places) + len(request.rivals)) * seeds
     if asked is None and trainings > max_trainings:
         raise BadInput(
             f"this asks for {trainings} trainings, the limit of this server is {max_trainings} per job",

@@ -98,3 +98,27 @@ def test_average_pooling_to_any_size_is_exported(size: int, tmp_path: Path) -> N
     images = torch.randn(3, 3, size, size)
     export_onnx(model, images[:2], tmp_path / "net.onnx")
     check_onnx(tmp_path / "net.onnx", model, images)
+
+
+def test_a_device_that_reads_less_gets_an_older_opset(tmp_path: Path, images: Tensor) -> None:
+    report = export_onnx(nn.Conv2d(3, 4, 3), images[:2], tmp_path / "net.onnx", opset=11)
+    model = onnx.load(tmp_path / "net.onnx")
+    assert [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")] == [report.opset] == [11]
+
+
+def test_an_operator_that_is_newer_than_the_opset_says_that_a_device_asks_for_it(
+    tmp_path: Path, images: Tensor
+) -> None:
+    class Sampled(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            grid = torch.zeros(images.shape[0], 2, 2, 2)
+            return nn.functional.grid_sample(images, grid, align_corners=False)
+
+    with pytest.raises(ExportFailed, match="opset 13.*grid_sampler") as caught:
+        export_onnx(Sampled(), images[:2], tmp_path / "net.onnx", opset=13)
+    assert "A device of the job reads no newer opset" in caught.value.remedy
+
+
+def test_an_opset_that_cannot_be_written_is_refused(tmp_path: Path, images: Tensor) -> None:
+    with pytest.raises(ExportFailed, match="opset 8; it can be 9 to 17"):
+        export_onnx(nn.Conv2d(3, 4, 3), images[:2], tmp_path / "net.onnx", opset=8)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,3 +82,14 @@ def test_an_artifact_over_the_limit_is_still_delivered(tmp_path: Path, source: S
 def test_only_digests_name_artifacts(tmp_path: Path, source: Source, digest: str) -> None:
     with pytest.raises(BadInput):
         make(tmp_path, source).fetch(digest, tmp_path / "a")
+
+
+def test_it_takes_no_more_than_a_tenth_of_the_disk(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.cache.shutil.disk_usage", lambda _: SimpleNamespace(total=90))
+    cache = make(tmp_path, source)
+    for age, digest in enumerate((ONE, TWO, SIX)):
+        cache.fetch(digest, tmp_path / digest)
+        os.utime(tmp_path / "cache" / digest, (age, age))
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {TWO, SIX}

@@ -17,8 +17,12 @@ from workers.stopping import Stop
 def test_the_machine_offers_its_runtimes_and_says_what_it_is() -> None:
     machine = describe_machine(allow_null=False)
     offered = {backend.name: backend for backend in machine.backends}
-    assert offered.keys() == {"onnxruntime"}
+    assert {"onnxruntime", "openvino", "torch"} <= offered.keys()
+    assert "null" not in offered
     assert offered["onnxruntime"].max_threads >= 1
+    assert "processors that this process may use" in offered["onnxruntime"].threads_limited_by or (
+        "quota" in offered["onnxruntime"].threads_limited_by
+    )
     assert machine.facts["memory_bytes"] > 0
 
 

@@ -10,7 +10,7 @@ function request(fields) {
     dataset: { name: fields.get("dataset") },
     pruning: { methods: fields.getAll("methods"), criteria: fields.getAll("criteria"), targets: { latency_ratios: ratios } },
     training: { epochs: Number(fields.get("epochs")) },
-    measure: { devices: fields.getAll("devices") },
+    measure: { devices: fields.getAll("devices"), backends: fields.getAll("backends") },
   };
 }
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from layerprune.api.catalogue import BackendInfo
 from layerprune.api.dataset import DatasetSpec
 from layerprune.api.jobs import Estimate, JobRequest, JobView
 from layerprune.api.network import ModelSpec
-from layerprune.cli.demo import GIB, Bill, print_bill, request
+from layerprune.cli.demo import GIB, Bill, places, print_bill, request
 from layerprune.cli.output import console
 
 DEADLINE_S = 90
@@ -21,10 +22,26 @@ DEADLINE_S = 90
 def test_the_demo_asks_for_what_it_promises() -> None:
     asked = request()
     assert asked.model.name == "cifar:resnet20"
-    assert [target.ratio for target in asked.pruning.target_list()] == [0.8, 0.65, 0.5]
+    assert [target.ratio for target in asked.pruning.target_list()] == [0.75, 0.5]
     assert asked.training.epochs >= 3
     assert "random" in asked.pruning.criteria
-    assert {1, 8, 16} == set(asked.pruning.filters.alignments)
+    assert {1, 8} == set(asked.pruning.filters.alignments)
+
+
+def test_the_demo_measures_on_two_runtimes_with_one_thread_and_two(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = request(*places([runtime("onnxruntime", 8), runtime("openvino", 8), runtime("torch", 8)], console()))
+    assert asked.measure.backends == ["onnxruntime", "openvino"]
+    assert asked.measure.threads == [1, 2]
+    assert capsys.readouterr().out == ""
+
+
+def test_the_demo_leaves_out_what_the_machine_lacks_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert places([runtime("onnxruntime", 1)], console()) == (["onnxruntime"], [1])
+    assert "openvino is not installed here and left out" in capsys.readouterr().out
+
+
+def runtime(name: str, threads: int) -> BackendInfo:
+    return BackendInfo(name=name, version="1", precisions=["fp32"], max_opset=20, max_threads=threads)
 
 
 def test_the_bill_sets_the_whole_against_the_work(capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,7 +101,7 @@ def test_a_target_in_ms_above_the_base_names_the_base(scripted: Any, submit: Any
     scripted.run()
     view = show(client, job)
     assert view["reason"] == "target_unreachable"
-    assert "local-cpu: the base takes 1 ms already, a target of 2 ms leaves nothing to prune" in view["message"]
+    assert "fp32: the base takes 1 ms already, a target of 2 ms leaves nothing to prune" in view["message"]
 
 
 def test_a_target_in_ms_is_a_ratio_of_the_swept_base(scripted: Any, submit: Any, client: Any) -> None:

@@ -133,7 +133,7 @@ def test_a_plan_that_is_not_faster_is_named(scripted: Any, submit: Any, client: 
     scripted.ratios[slow["architecture"]] = 1.2
     scripted.run()
     (note,) = [note for note in show(client, job)["notes"] if "not faster than the base" in note]
-    assert note.startswith("local-cpu: unaligned filter pruning")
+    assert note.startswith("local-cpu, onnxruntime, batch 1, 1 thread, fp32: unaligned filter pruning")
     assert slow["label"] in note
 
 
@@ -163,6 +163,21 @@ def test_a_large_network_is_timed_in_part_first(scripted: Any, submit: Any, clie
     # Ten seconds each, of which sixty seconds are spent: the nine that are left fit.
     assert (rest["kind"], len(rest["payload"]["architectures"])) == ("sweep", 6)
     assert "about 1 min" in rest["title"]
+
+
+def test_the_first_sweep_leaves_a_third_of_its_time_to_the_solutions(searching: Any, submit: Any, clock: Any) -> None:
+    worker, (first, *_) = searching.worker, searching.worker.edits
+    worker.base_macs = 50 * 10**9
+    for number in range(10):
+        name = f"{number:064x}"
+        worker.edits.append(first | {"id": f"layer:{number}", "target": str(number), "architecture": name})
+        worker.ratios[name] = 0.9
+    submit(pruning={"criteria": ["weight_l1"], "methods": ["layer", "hybrid"], "max_sweep_minutes": 3})
+    task = worker.run(until="sweep")
+    clock.advance(60)
+    worker.send(task, worker.answer(task))
+    # Ten seconds each: of 180 seconds 60 are spent and 60 kept.
+    assert len(worker.claim()["payload"]["architectures"]) == 6
 
 
 def test_what_exceeds_the_sweeps_budget_is_left_out_and_noted(

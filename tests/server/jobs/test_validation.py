@@ -19,7 +19,7 @@ REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
         "known: imprinting, random, weight_l1",
     ),
     ({"measure": {"devices": ["jetson"]}}, "unknown_device", "measure.devices.0", "known: local-cpu"),
-    ({"measure": {"backend": "tensorrt"}}, "unknown_backend", "measure.backend", "known: null, onnxruntime"),
+    ({"measure": {"backend": "warp"}}, "unknown_backend", "measure.backend", "known: null, onnxruntime"),
     ({"measure": {"precisions": ["int8"]}}, "unknown_precision", "measure.precisions.0", "known: fp32"),
     ({"measure": {"threads": [1, 3]}}, "bad_input", "measure.threads.1", "local-cpu offers, which is 2"),
     (

@@ -10,11 +10,23 @@ from .base import Backend
 BACKENDS = {
     "null": "null:NullBackend",
     "onnxruntime": "onnxruntime:OnnxRuntimeBackend",
+    "onnxruntime-cuda": "onnxruntime_gpu:CudaBackend",
+    "onnxruntime-tensorrt": "onnxruntime_gpu:TensorRtBackend",
+    "onnxruntime-tensorrt-rtx": "onnxruntime_gpu:TensorRtRtxBackend",
+    "openvino": "openvino:OpenVinoBackend",
+    "tensorrt": "tensorrt:TensorRtBackend",
+    "tensorrt-rtx": "tensorrt:TensorRtRtxBackend",
+    "torch": "torch:TorchBackend",
+    "torch-compile": "torch:TorchCompileBackend",
+    "torch-cuda": "torch_cuda:TorchCudaBackend",
 }
+
+PROGRAMS = ("torch", "torch-compile", "torch-cuda")
+"""Runtimes that read no ONNX: their files are programs of torch.export, which the worker makes from ONNX beforehand."""
 
 
 def load_backend(name: str) -> Backend:
-    """Import the named runtime; raises HarnessError if it is unknown or not installed."""
+    """Import the named runtime; raises HarnessError if it is unknown, not installed or lacks its hardware."""
     if name not in BACKENDS:
         known = ", ".join(sorted(BACKENDS))
         raise HarnessError(
@@ -26,12 +38,12 @@ def load_backend(name: str) -> Backend:
     module, _, attribute = BACKENDS[name].partition(":")
     try:
         found = importlib.import_module("." + module, __package__)
+        backend: Backend = getattr(found, attribute)()
     except ImportError as error:
         raise HarnessError(
             "bad_input",
             "backend %r is not installed here: %s" % (name, error),
             value=name,
-            remedy="Install it into this worker's environment, or measure on a worker that offers it.",
+            remedy="Install it into the Python that measures here, or measure on a worker that offers it.",
         ) from error
-    backend: Backend = getattr(found, attribute)()
     return backend

@@ -10,20 +10,28 @@ import numpy as np
 import onnxruntime
 
 from ..errors import HarnessError
-from .base import Session
+from .base import Options, Session, check_settings
 
 PROVIDER = "CPUExecutionProvider"
+VERSION: str = onnxruntime.__version__
+_OPSETS = {9: 15, 10: 15, 11: 16, 12: 17, 13: 17, 14: 18, 15: 19, 16: 19, 17: 20}
+"""Minor version of ONNX Runtime 1 -> the highest opset that it reads, from its table of compatibility; boards of an
+older JetPack have these. Every later version reads opset 21."""
 
 
 class OnnxRuntimeBackend:
     """Sequential execution, all graph optimisations, a fixed number of threads that stop spinning after each run."""
 
     name = "onnxruntime"
-    version: str = onnxruntime.__version__
-    precisions = ("fp32",)
-    # The highest opset that every version from 1.18 on accepts.
-    max_opset = 21
+    version = VERSION
+    # int8 is what stands between QuantizeLinear and DequantizeLinear in the file.
+    precisions: Tuple[str, ...] = ("fp32", "int8")
+    settings: Dict[str, type] = {}
     clock = staticmethod(time.perf_counter_ns)
+
+    @property
+    def max_opset(self) -> int:
+        return newest_opset(VERSION)
 
     def flags(self) -> Dict[str, Any]:
         return {
@@ -35,12 +43,31 @@ class OnnxRuntimeBackend:
             "io_binding": True,
         }
 
-    def load(self, onnx: bytes, *, shape: Tuple[int, ...], threads: int, precision: str, data: np.ndarray) -> Session:  # noqa: ARG002
-        with _foreign_errors():
+    def hardware(self) -> Dict[str, Any]:
+        return {}
+
+    def load(
+        self,
+        onnx: bytes,
+        *,
+        shape: Tuple[int, ...],
+        threads: int,
+        precision: str,  # noqa: ARG002
+        data: np.ndarray,
+        options: Options,
+    ) -> Session:
+        check_settings(self.name, options.settings, self.settings)
+        with foreign_errors():
             session = onnxruntime.InferenceSession(
                 onnx, sess_options=session_options(shape[0], threads), providers=[PROVIDER]
             )
             return OnnxRuntimeSession(session, shape, data)
+
+
+def newest_opset(version: str) -> int:
+    """Return the highest opset that a version of ONNX Runtime reads."""
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return _OPSETS.get(minor, 21) if major == 1 else 21
 
 
 def session_options(batch: int, threads: int) -> Any:
@@ -57,40 +84,48 @@ def session_options(batch: int, threads: int) -> Any:
     return options
 
 
+def only_input(session: Any) -> Any:
+    """Return the session's input; raises HarnessError unless it is the only one, and float32."""
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)":
+        raise HarnessError(
+            "parse_rejected",
+            "the network must have one float32 input",
+            value=[(i.name, i.type) for i in inputs],
+            remedy="Export it with a single image input.",
+        )
+    return inputs[0]
+
+
 class OnnxRuntimeSession:
-    """A session whose input and output are bound to buffers of our own, so that a run allocates and copies nothing."""
+    """A session whose input is bound to a buffer of our own, and whose output to one that its first run allocates."""
+
+    parts: Tuple[str, ...] = ()
 
     def __init__(self, session: Any, shape: Tuple[int, ...], data: np.ndarray) -> None:
-        inputs, outputs = session.get_inputs(), session.get_outputs()
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)":
-            raise HarnessError(
-                "parse_rejected",
-                "the network must have one float32 input",
-                value=[(i.name, i.type) for i in inputs],
-                remedy="Export it with a single image input.",
-            )
+        name = only_input(session).name
+        self.facts: Dict[str, Any] = {}
         self._session = session
         self._input = np.ascontiguousarray(np.broadcast_to(data, shape), dtype=np.float32).copy()
-        first = session.run([outputs[0].name], {inputs[0].name: self._input})[0]
-        self._output = np.zeros_like(first)
         self._binding = session.io_binding()
-        self._binding.bind_input(inputs[0].name, "cpu", 0, np.float32, self._input.shape, self._input.ctypes.data)
-        self._binding.bind_output(
-            outputs[0].name, "cpu", 0, self._output.dtype.type, self._output.shape, self._output.ctypes.data
-        )
+        self._binding.bind_input(name, "cpu", 0, np.float32, self._input.shape, self._input.ctypes.data)
+        self._binding.bind_output(session.get_outputs()[0].name, "cpu")
 
     def run(self) -> None:
         self._session.run_with_iobinding(self._binding)
+
+    def parts_ns(self) -> Tuple[int, ...]:
+        return ()
 
     def infer(self, batch: np.ndarray) -> np.ndarray:
         kept = self._input.copy()
         self._input[...] = batch
         try:
-            with _foreign_errors():
+            with foreign_errors():
                 self.run()
         finally:
             self._input[...] = kept
-        outputs: np.ndarray = self._output.astype(np.float32).reshape(len(batch), -1)
+        outputs: np.ndarray = self._binding.copy_outputs_to_cpu()[0].astype(np.float32).reshape(len(batch), -1)
         return outputs
 
     def close(self) -> None:
@@ -98,7 +133,8 @@ class OnnxRuntimeSession:
 
 
 @contextmanager
-def _foreign_errors() -> Iterator[None]:
+def foreign_errors() -> Iterator[None]:
+    """Turn what ONNX Runtime raises into HarnessError: `oom`, or else `parse_rejected`."""
     try:
         yield
     except HarnessError:
@@ -107,10 +143,18 @@ def _foreign_errors() -> Iterator[None]:
         raise HarnessError("oom", "ONNX Runtime ran out of memory: %s" % error) from error
     except Exception as error:  # ONNX Runtime's exceptions share no base class but this one
         text = str(error)
-        if "bad_alloc" in text or "allocate memory" in text:
+        if any(
+            words in text for words in ("bad_alloc", "allocate memory", "out of memory", "CUDA_ERROR_OUT_OF_MEMORY")
+        ):
             raise HarnessError("oom", "ONNX Runtime ran out of memory: %s" % text) from error
         raise HarnessError(
             "parse_rejected",
-            "ONNX Runtime %s refuses the network: %s" % (onnxruntime.__version__, text),
-            remedy="Check the export with the onnx package's checker, or export for an older opset.",
+            "ONNX Runtime %s refuses the network: %s" % (VERSION, text),
+            remedy=_remedy(text),
         ) from error
+
+
+def _remedy(text: str) -> str:
+    if "external" in text.lower():
+        return "Save it as one file: this one keeps its weights in others, which are not read."
+    return "Check the export with the onnx package's checker, or export for an older opset."
