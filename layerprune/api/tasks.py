@@ -13,6 +13,7 @@ from pydantic import Field
 
 from .dataset import DatasetSpec
 from .network import ModelSpec, Preprocess, RivalSpec
+from .precision import Prepared, TensorRTTarget
 from .pruning import Family, Method, PruningSpec
 from .timings import Condition as Condition
 from .timings import MeasuredGroup as MeasuredGroup
@@ -37,6 +38,9 @@ class ScorePayload(Wire):
     dataset: DatasetSpec
     pruning: PruningSpec
     training: TrainingSpec
+    forms: list[str] = Field(default=[], description="forms that are measured besides float32; see precision.form_of")
+    parse_for: list[TensorRTTarget] = Field(default=[], description="every network is parsed for these before training")
+    opset: Annotated[int, Field(ge=1)] = Field(default=17, description="what networks are exported for")
     seed: int
     resume: Artifact | None = Field(default=None, description="a checkpoint that an earlier attempt left")
 
@@ -85,6 +89,7 @@ class Architecture(Wire):
 
     architecture: str
     onnx: Artifact
+    forms: dict[str, Artifact] = Field(default={}, description="form -> ONNX, besides the float32 file")
     params: Count
     macs: Count
 
@@ -116,6 +121,7 @@ class TrainedNetwork(Wire):
     preprocess: Preprocess
     preprocess_file: Artifact
     reference_outputs: Artifact = Field(description="float32 .npy, logits of the evaluation pack's first images")
+    forms: dict[str, Prepared] = {}
     architecture: str
     params: Count
     macs: Count
@@ -191,6 +197,9 @@ class SearchPayload(Wire):
     layer_scores: dict[str, dict[str, float]] = Field(description="criterion -> layer -> score")
     places: list[SearchPlace]
     round: Annotated[int, Field(ge=1, le=3)]
+    forms: list[str] = []
+    parse_for: list[TensorRTTarget] = []
+    opset: Annotated[int, Field(ge=1)] = Field(default=17, description="what networks are exported for")
     seed: int
 
 
@@ -251,6 +260,11 @@ class BuildPayload(Wire):
     plan: dict[str, Any] = {}
     plan_hash: str = Field(description="of the plan; of the rival's specification")
     training_seed: int
+    forms: list[str] = []
+    parse_for: list[TensorRTTarget] = Field(
+        default=[], description="rivals, which no scoring has seen, are parsed first"
+    )
+    opset: Annotated[int, Field(ge=1)] = Field(default=17, description="what networks are exported for")
     seed: int
     recipe: dict[str, Any] = Field(
         default={}, description="the base's: what was decided once holds for the whole job, so that seeds repeat"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -27,6 +27,8 @@ from layerprune.api.tasks import (
 from server.artifacts import service as artifacts
 from server.models import Attempt, Job, Scoring, Solution, Task, Variant
 from server.models import Candidate as CandidateRow
+
+from .preparation import forms
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 BASE_PLAN = "base"
@@ -157,6 +159,10 @@ def _variant(session: Session, job: Job, attempt: Attempt, network: TrainedNetwo
                 field=f"{split}.final.correct",
                 value=final.correct,
             )
+    _check_forms(network.forms, forms(JobRequest.model_validate(job.request)), "network")
+    for prepared in network.forms.values():
+        artifacts.reference(session, job.project_id, prepared.onnx, "onnx")
+        artifacts.reference(session, job.project_id, prepared.reference_outputs, "reference")
     for digest, kind in (
         (network.onnx, "onnx"),
         (network.weights, "weights"),
@@ -177,6 +183,7 @@ def _variant(session: Session, job: Job, attempt: Attempt, network: TrainedNetwo
         plan_sha256=network.plan,
         preprocess_sha256=network.preprocess_file,
         reference_sha256=network.reference_outputs,
+        forms={name: prepared.model_dump() for name, prepared in network.forms.items()},
         preprocess=network.preprocess.model_dump(),
         validation_correct=network.validation.final.correct,
         validation_n=network.validation.final.n,
@@ -206,12 +213,22 @@ def _candidate_row(job: Job, candidate: Candidate) -> CandidateRow:
     return CandidateRow(job_id=job.id, **candidate.model_dump())
 
 
-def _architectures(session: Session, job: Job, exported: Iterable[Architecture]) -> list[dict[str, str]]:
+def _architectures(session: Session, job: Job, exported: Iterable[Architecture]) -> list[dict[str, Any]]:
+    request = JobRequest.model_validate(job.request)
+    swept = [] if request.pruning.amounts else forms(request)
     found = []
     for one in exported:
-        artifacts.reference(session, job.project_id, one.onnx, "architecture")
-        found.append({"architecture": one.architecture, "onnx": one.onnx})
+        _check_forms(one.forms, swept, f"architectures.{one.architecture:.16}")
+        for digest in (one.onnx, *one.forms.values()):
+            artifacts.reference(session, job.project_id, digest, "architecture")
+        found.append({"architecture": one.architecture, "onnx": one.onnx, "forms": one.forms})
     return found
+
+
+def _check_forms(sent: Iterable[str], wanted: Sequence[str], where: str) -> None:
+    """Refuse a network that lacks a form that will be measured: another file would pass for it."""
+    if missing := sorted(set(wanted) - set(sent)):
+        _refuse(f"{where}.forms", sorted(sent), f"lacks {', '.join(missing)}")
 
 
 def _check_candidate(

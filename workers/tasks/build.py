@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from layerprune.training.norms import reestimate_batch_norm_, statistics_batches
 from layerprune.training.precision import handed_on
 from layerprune.training.recipe import Recipe, make_recipe
 
+from .architectures import check_untrained
 from .base import material_of
 from .network import Checkpoint, Report, Stopwatch, judge, scaled, write_network
+from .parsing import EarlyCheck
 from .training import snapshots_of
 from .variants import Stages, make_variant
 
@@ -56,6 +59,10 @@ class _Builder:
             self._material = material_of(payload.model, payload.dataset, folder=folder)
             self._variant = make_variant(payload, self._material, folder, group=group, snapshots=self._snapshots)
             self._graph = next(self._variant.stages)
+            if payload.rival is not None and group.leads:
+                untrained = copy.deepcopy(self._graph).cpu()
+                check = EarlyCheck(payload.parse_for)
+                check_untrained(untrained, self._material, folder, check, opset=payload.opset, what="the rival")
         self._moments: list[tuple[Proportion, Proportion]] = []  # accuracies on validation and test
         self._curve: list[EpochRecord] = []
 
@@ -94,6 +101,8 @@ class _Builder:
             test=test,
             curve=self._curve,
             recipe=self._recipe(),
+            forms=self._payload.forms,
+            opset=self._payload.opset,
             stopwatch=self._stopwatch,
         )
         return BuildResult(network=network, notes=[*self._variant.notes, *self._snapshots.notes])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +24,14 @@ from safetensors.torch import save_file
 from torch import fx, nn
 
 from layerprune.api.jobs import Progress
+from layerprune.api.precision import FP16, Prepared
 from layerprune.api.tasks import TrainedNetwork
 from layerprune.api.training import Accuracies, EpochRecord
 from layerprune.api.wire import Proportion
 from layerprune.data.material import Material
 from layerprune.evaluate import evaluate
 from layerprune.export import check_onnx, export_onnx
+from layerprune.precision import prepare, reference_outputs
 from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.macs import count, count_params
 from layerprune.training.recipe import Recipe
@@ -83,21 +85,24 @@ def write_network(
     test: Accuracies,
     curve: list[EpochRecord],
     recipe: Recipe,
+    forms: Sequence[str],
+    opset: int,
     stopwatch: Stopwatch,
 ) -> TrainedNetwork:
     """Write the network as `name`.onnx, .safetensors and so on into the folder, and check the ONNX on real images.
 
-    `description` says as JSON what it is: a plan, or a rival.
+    `description` says as JSON what it is: a plan, or a rival. It is also written in each of the forms.
     """
     with stopwatch.phase("exporting"):
         save_file(
             {key: value.contiguous() for key, value in graph.state_dict().items()}, folder / f"{name}.safetensors"
         )
-        written = export_onnx(graph, material.example, folder / f"{name}.onnx")
+        written = export_onnx(graph, material.example, folder / f"{name}.onnx", opset=opset)
         reference, difference = check_onnx(folder / f"{name}.onnx", graph, material.pack.first(CHECKED_IMAGES))
         np.save(folder / f"{name}.reference.npy", reference)
         _write_json(folder / f"{name}.plan.json", description)
         _write_json(folder / f"{name}.preprocess.json", material.preprocess.model_dump(mode="json"))
+        prepared = {form: _prepare(folder, name, form, material) for form in forms}
     return TrainedNetwork(
         onnx=f"{name}.onnx",
         weights=f"{name}.safetensors",
@@ -105,6 +110,7 @@ def write_network(
         preprocess=material.preprocess,
         preprocess_file=f"{name}.preprocess.json",
         reference_outputs=f"{name}.reference.npy",
+        forms=prepared,
         architecture=architecture_hash(graph),
         params=count_params(graph),
         macs=count(graph, material.example),
@@ -117,6 +123,16 @@ def write_network(
         recipe=recipe.describe(),
         seconds=dict(stopwatch.seconds),
     )
+
+
+def _prepare(folder: Path, name: str, form: str, material: Material) -> Prepared:
+    """Write the network in one form; int8 is a network of its own, and fp16 has to say what float32 says."""
+    onnx_file, reference = f"{name}.{form}.onnx", f"{name}.reference.npy"
+    tool = prepare(folder / f"{name}.onnx", folder / onnx_file, form, material.calibration)
+    if form != FP16:
+        reference = f"{name}.{form}.reference.npy"
+        np.save(folder / reference, reference_outputs(folder / onnx_file, material.pack.first(CHECKED_IMAGES)))
+    return Prepared(onnx=onnx_file, reference_outputs=reference, tool=tool)
 
 
 def write_evaluation_pack(path: Path, material: Material) -> int:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import fx, nn
 
 from layerprune import models
 from layerprune.api.errors import BadInput
 from layerprune.api.jobs import Progress
-from layerprune.api.tasks import Architecture, Candidate, Edit, LayerInfo, ScorePayload, ScoreResult, TrainedNetwork
+from layerprune.api.tasks import Candidate, Edit, LayerInfo, ScorePayload, ScoreResult, TrainedNetwork
 from layerprune.api.training import Accuracies, EpochRecord
 from layerprune.criteria.base import ScoringContext
 from layerprune.criteria.observation import Scores, score_all
 from layerprune.data.material import Material
-from layerprune.export import export_onnx
 from layerprune.planning.candidates import CandidateSet, by_amounts, enumerate_candidates
 from layerprune.planning.edits import LOSS, Editor
 from layerprune.planning.guide import with_guide
@@ -27,12 +28,14 @@ from layerprune.structure.architecture import architecture_hash
 from layerprune.structure.layers import Layer, candidates_of, find_layers
 from layerprune.structure.macs import count
 from layerprune.structure.plan import Plan
+from layerprune.structure.surgery import apply_plan_
 from layerprune.structure.trace import trace
 from layerprune.training.group import Group, processes_for, together
 from layerprune.training.loop import train_
 from layerprune.training.recipe import Recipe, make_recipe
 from layerprune.training.snapshots import Snapshots
 
+from .architectures import ArchitectureWriter, Wanted, check_untrained
 from .base import is_trained, make_model, material_of
 from .diagnosis import likely_cause
 from .network import (
@@ -44,6 +47,7 @@ from .network import (
     write_evaluation_pack,
     write_network,
 )
+from .parsing import EarlyCheck
 from .training import snapshots_of, with_precision
 
 _ACCURACY_SLACK = 0.005
@@ -59,8 +63,10 @@ def run(payload: ScorePayload, *, folder: Path, report: Report, checkpoint: Chec
     with stopwatch.phase("preparing"):
         material = material_of(payload.model, payload.dataset, folder=folder)
         model, notes = make_model(payload.model, material, seed=payload.seed, folder=folder)
-        # Before the training, which would be in vain if the network cannot be traced.
-        trace(model, material.example)
+        # Before the training, which would be in vain if the network cannot be traced, or cannot run on a device.
+        untrained = trace(model, material.example)
+        check = EarlyCheck(payload.parse_for)
+        check_untrained(untrained, material, folder, check, opset=payload.opset)
     snapshots = snapshots_of(payload, folder)
     base, graph = _train_base(
         payload, model, material, folder, scaled(report, 0.0, 0.75), checkpoint, stopwatch, snapshots
@@ -88,8 +94,13 @@ def run(payload: ScorePayload, *, folder: Path, report: Report, checkpoint: Chec
             code="target_unreachable",
             remedy="Use another network, or ask for other methods or alignments.",
         )
+    writer = ArchitectureWriter(
+        material, folder, [] if payload.pruning.amounts else payload.forms, check, payload.opset
+    )
     with stopwatch.phase("exporting"):
-        architectures = _export(found, editor, edits, material, folder, scaled(report, 0.8, 1.0), checkpoint)
+        wanted = _wanted(found, editor, edits, hybrids if payload.parse_for else [], graph, material)
+        architectures = writer.write(wanted, scaled(report, 0.8, 1.0), checkpoint)
+        writer.check_any_left(architectures)
         write_scores(folder / _FILTER_SCORES, scores.filters)
         images = write_evaluation_pack(folder / "evaluation.pack", material)
     return ScoreResult(
@@ -107,15 +118,19 @@ def run(payload: ScorePayload, *, folder: Path, report: Report, checkpoint: Chec
             )
             for layer in layers
         ],
-        candidates=candidates,
+        candidates=[one for one in candidates if one.architecture not in writer.refused],
         architectures=architectures,
-        edits=edits,
+        edits=[one for one in edits if one.architecture not in writer.refused],
         filter_scores=_FILTER_SCORES,
         epoch_seconds=statistics.median(record.seconds for record in base.curve) if base.curve else None,
         # The exporter is the same for all, so the trained file serves: weights do not change the latency.
         base_untrained_onnx=base.onnx,
         reach=[*found.reach, *editor.reach(base_macs=base.macs)],
-        notes=list(dict.fromkeys([*notes, *snapshots.notes, *_pack_notes(material), *found.notes, *editor.notes])),
+        notes=list(
+            dict.fromkeys(
+                [*notes, *snapshots.notes, *_pack_notes(material), *found.notes, *editor.notes, *writer.notes]
+            )
+        ),
         seconds=stopwatch.seconds,
     )
 
@@ -169,6 +184,8 @@ def _train_base(
         test=Accuracies(final=test),
         curve=curve,
         recipe=recipe,
+        forms=payload.forms,
+        opset=payload.opset,
         stopwatch=stopwatch,
     )
     return base, graph
@@ -240,29 +257,28 @@ def _edits(
     return editor.with_loss(edits, loss_of, checkpoint=checkpoint)
 
 
-def _export(
+def _wanted(
     found: CandidateSet,
     editor: Editor,
     edits: Sequence[Edit],
+    hybrids: Sequence[Candidate],
+    graph: fx.GraphModule,
     material: Material,
-    folder: Path,
-    report: Report,
-    checkpoint: Checkpoint,
-) -> list[Architecture]:
-    """Export each distinct architecture once, with the weights that surgery leaves."""
-    making: dict[str, tuple[Candidate | Edit, Callable[[], fx.GraphModule]]] = {}
+) -> list[Wanted]:
+    """Each distinct architecture once, with how to make it."""
+
+    def applied(plan: dict[str, Any]) -> fx.GraphModule:
+        return apply_plan_(copy.deepcopy(graph), Plan.from_dict(plan), material.example)
+
+    making: dict[str, tuple[Candidate | Edit, str, Callable[[], fx.GraphModule]]] = {}
     for edit in edits:
-        making.setdefault(edit.architecture, (edit, partial(editor.apply, edit)))
+        making.setdefault(edit.architecture, (edit, edit.id, partial(editor.apply, edit)))
     for candidate in found.candidates:
-        making.setdefault(candidate.architecture, (candidate, partial(found.rebuild, candidate.architecture)))
-    exported = []
-    for number, (architecture, (described, make)) in enumerate(making.items()):
-        checkpoint()
-        message = f"{number + 1} of {len(making)} architectures"
-        report(Progress(phase="exporting", message=message, fraction=number / len(making)))
-        path = f"architecture-{architecture[:16]}.onnx"
-        export_onnx(make(), material.example, folder / path)
-        exported.append(
-            Architecture(architecture=architecture, onnx=path, params=described.params, macs=described.macs)
-        )
-    return exported
+        rebuild = partial(found.rebuild, candidate.architecture)
+        making.setdefault(candidate.architecture, (candidate, candidate.label, rebuild))
+    for hybrid in hybrids:
+        making.setdefault(hybrid.architecture, (hybrid, hybrid.label, partial(applied, hybrid.plan)))
+    return [
+        Wanted(architecture, label, params=one.params, macs=one.macs, make=make)
+        for architecture, (one, label, make) in making.items()
+    ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from torch import fx
@@ -12,7 +13,6 @@ from torch import fx
 from layerprune.api.jobs import Progress
 from layerprune.api.pruning import Family
 from layerprune.api.tasks import (
-    Architecture,
     Candidate,
     SearchPayload,
     SearchPlace,
@@ -20,20 +20,22 @@ from layerprune.api.tasks import (
     Solved,
 )
 from layerprune.data.material import Material
-from layerprune.export import export_onnx
 from layerprune.planning.budgets import Budgeted, plan_within
 from layerprune.planning.edits import Editor
 from layerprune.planning.labels import describe
 from layerprune.planning.score_file import read_scores
-from layerprune.planning.search import AIM, Unreachable, correction, costs_by_criterion, families, is_met
+from layerprune.planning.search import AIM, Unreachable, correction, costs_by_criterion, families
 from layerprune.structure.layers import candidates_of, find_layers
 from layerprune.structure.macs import count
 from layerprune.structure.plan import Plan
 from layerprune.structure.surgery import apply_plan_
 from layerprune.structure.trace import trace
+from layerprune.targets import is_met
 
+from .architectures import ArchitectureWriter, Wanted
 from .base import make_model, material_of
-from .network import Checkpoint, Report, Stopwatch
+from .network import Checkpoint, Report, Stopwatch, scaled
+from .parsing import EarlyCheck
 
 _LEAST = 1e-3  # a prediction is a ratio above 0, however far a correction pushes it
 
@@ -58,13 +60,14 @@ def run(payload: SearchPayload, *, folder: Path, report: Report, checkpoint: Che
                     for target in place.targets:
                         checkpoint()
                         search.settle(place, target, family, criterion, costs)
+    writer = ArchitectureWriter(material, folder, payload.forms, EarlyCheck(payload.parse_for), payload.opset)
     with stopwatch.phase("exporting"):
-        architectures = search.export(folder, report, checkpoint)
+        architectures = writer.write(search.new(), scaled(report, 0.4, 1.0), checkpoint)
     return SearchResult(
-        candidates=list(search.candidates.values()),
+        candidates=[one for one in search.candidates.values() if one.architecture not in writer.refused],
         architectures=architectures,
-        solved=search.solved,
-        notes=search.notes,
+        solved=[one for one in search.solved if one.architecture not in writer.refused],
+        notes=[*search.notes, *writer.notes],
         seconds=stopwatch.seconds,
     )
 
@@ -101,7 +104,7 @@ class _Search:
             for one in place.tried
             if (one.solved.target, one.solved.family, one.solved.criterion) == (target, family, criterion)
         ]
-        if tried and is_met(tried[-1].measured, target):
+        if tried and is_met(tried[-1].measured, target, family=family, predicted=tried[-1].solved.predicted):
             self.solved.append(tried[-1].solved)
             return
         found = self._plan(place, target, family, criterion, costs, miss=correction(tried))
@@ -155,18 +158,14 @@ class _Search:
                 break
         return found
 
-    def export(self, folder: Path, report: Report, checkpoint: Callable[[], None]) -> list[Architecture]:
-        """Write each architecture that no device has timed yet."""
+    def new(self) -> list[Wanted]:
+        """Each architecture that no device has timed yet."""
+
+        def made(candidate: Candidate) -> fx.GraphModule:
+            return apply_plan_(copy.deepcopy(self.graph), Plan.from_dict(candidate.plan), self.material.example)
+
         new = {one.architecture: one for one in self.candidates.values() if one.architecture not in self.timed}
-        written = []
-        for number, (architecture, candidate) in enumerate(new.items()):
-            checkpoint()
-            message = f"{number + 1} of {len(new)} architectures"
-            report(Progress(phase="exporting", message=message, fraction=0.4 + 0.6 * number / len(new)))
-            path = f"architecture-{architecture[:16]}.onnx"
-            graph = apply_plan_(copy.deepcopy(self.graph), Plan.from_dict(candidate.plan), self.material.example)
-            export_onnx(graph, self.material.example, folder / path)
-            written.append(
-                Architecture(architecture=architecture, onnx=path, params=candidate.params, macs=candidate.macs)
-            )
-        return written
+        return [
+            Wanted(name, one.label, params=one.params, macs=one.macs, make=partial(made, one))
+            for name, one in new.items()
+        ]
