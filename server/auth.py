@@ -5,7 +5,7 @@
 | admin | bearer, from DATA/admin-token | everything but a worker's own calls |
 | user | bearer | jobs, leaderboard, artifacts |
 | registration | bearer, single use, 1 hour | registering one worker |
-| worker | bearer | claiming and reporting; nothing of a user's |
+| worker | bearer | claiming and reporting, reports of its own device; nothing of a user's |
 | login | in the address of a one-time link, 10 minutes | signing a browser in |
 | session | the cookie that the link sets | what a user may do, in a browser |
 """
@@ -141,6 +141,7 @@ def _only(*kinds: Kind) -> Callable[[Request], Principal]:
 UserDep = Annotated[Principal, Depends(_only("admin", "user", "session"))]
 AdminDep = Annotated[Principal, Depends(_only("admin"))]
 WorkerDep = Annotated[Principal, Depends(_only("worker"))]
+AdminOrWorkerDep = Annotated[Principal, Depends(_only("admin", "worker"))]
 RegistrationDep = Annotated[Principal, Depends(_only("admin", "registration", "worker"))]
 UserOrWorkerDep = Annotated[Principal, Depends(_only("admin", "user", "session", "worker"))]
 AnyDep = Annotated[Principal, Depends(principal_of)]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
@@ -94,8 +94,9 @@ def insert_missing(session: Session, table: type[DeclarativeBase], values: Mappi
     """Insert a row unless one with the same unique key is there; tell whether it was inserted."""
     name = session.get_bind().dialect.name
     insert = postgresql.insert(table) if name == "postgresql" else sqlite.insert(table)
-    result = session.execute(insert.values(**values).on_conflict_do_nothing())
-    return bool(result.rowcount)  # type: ignore[attr-defined]
+    # Not by the number of rows: with PostgreSQL the driver does not tell it for an insert.
+    key = inspect(table).primary_key
+    return session.execute(insert.values(**values).on_conflict_do_nothing().returning(*key)).first() is not None
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

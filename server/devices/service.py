@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from layerprune.api.catalogue import Catalogue
 from layerprune.api.workers import DeviceCreated, DeviceSpec, DeviceView
 from server.auth import REGISTRATION_S, issue
+from server.measurements import steadiness
 from server.models import Attempt, Device, Worker
 
 
@@ -36,6 +40,16 @@ def list_all(session: Session, project_id: int) -> list[Device]:
     return list(session.scalars(select(Device).where(Device.project_id == project_id).order_by(Device.name)))
 
 
+def measuring_workers(session: Session, devices: Sequence[Device]) -> dict[int, Worker]:
+    """Give for each device, by its internal id, the measuring worker that served it last, if there ever was one."""
+    ids = [device.id for device in devices]
+    serving: dict[int, Worker] = {}
+    for worker in session.scalars(select(Worker).where(Worker.device_id.in_(ids)).order_by(Worker.last_seen_at)):
+        if "measure" in worker.roles and worker.device_id is not None:
+            serving[worker.device_id] = worker
+    return serving
+
+
 def views(session: Session, devices: list[Device], *, now: int, offline_us: int) -> list[DeviceView]:
     """Say of each device who serves it, since when nobody has heard of it, and whether it is at work."""
     ids = [device.id for device in devices]
@@ -46,10 +60,13 @@ def views(session: Session, devices: list[Device], *, now: int, offline_us: int)
         Attempt.device_id.in_(ids), Attempt.state == "leased", Attempt.expires_at > now
     )
     busy = set(session.scalars(live))
-    return [_view(device, serving.get(device.id), now - offline_us, busy=device.id in busy) for device in devices]
+    return [
+        _view(session, device, serving.get(device.id), now - offline_us, busy=device.id in busy) for device in devices
+    ]
 
 
-def _view(device: Device, worker: Worker | None, since: int, *, busy: bool) -> DeviceView:
+def _view(session: Session, device: Device, worker: Worker | None, since: int, *, busy: bool) -> DeviceView:
+    runtimes = Catalogue.model_validate(worker.catalogue).backends if worker else []
     return DeviceView(
         id=device.public_id,
         name=device.name,
@@ -59,6 +76,9 @@ def _view(device: Device, worker: Worker | None, since: int, *, busy: bool) -> D
         online=worker is not None and worker.last_seen_at > since,
         busy=busy,
         worker=worker.name if worker else None,
-        backends=[backend["name"] for backend in worker.catalogue.get("backends", [])] if worker else [],
+        backends=[runtime.name for runtime in runtimes],
+        runtimes=runtimes,
         last_seen_at=worker.last_seen_at if worker else None,
+        noise=steadiness.noise_of(session, device.id),
+        canaries=steadiness.canaries_of(session, device.id),
     )
