@@ -11,20 +11,26 @@ from . import (
     catalogue,
     compare,
     demo,
+    device,
     evaluate,
     finetune,
     import_,
+    import_timings,
     jobs,
     layers,
     leaderboard,
     login,
+    measure,
+    noise,
     plan,
+    probe,
     prune,
     score,
     serve,
     submit,
     up,
     watch,
+    why,
     worker,
 )
 from .output import INTERRUPTED, print_error
@@ -48,6 +54,7 @@ app.command("serve", rich_help_panel=RUN)(serve.serve)
 app.command("worker", rich_help_panel=RUN)(worker.worker)
 app.command("login", rich_help_panel=RUN)(login.login)
 app.command("import", rich_help_panel=ASK)(import_.import_)
+app.command("import-timings", rich_help_panel=ASK)(import_timings.import_timings)
 app.command("submit", rich_help_panel=ASK)(submit.submit)
 app.command("jobs", rich_help_panel=ASK)(jobs.jobs)
 app.command("watch", rich_help_panel=ASK)(watch.watch)
@@ -60,6 +67,11 @@ app.command("plan", rich_help_panel=HAND)(plan.plan)
 app.command("prune", rich_help_panel=HAND)(prune.prune)
 app.command("finetune", rich_help_panel=HAND)(finetune.finetune)
 app.command("evaluate", rich_help_panel=HAND)(evaluate.evaluate)
+app.command("measure", rich_help_panel=HAND)(measure.measure)
+app.command("why", rich_help_panel=HAND)(why.why)
+app.command("noise", rich_help_panel=HAND)(noise.noise)
+app.command("probe", rich_help_panel=HAND)(probe.probe)
+app.add_typer(device.device, name="device", rich_help_panel=HAND)
 app.command("models", rich_help_panel=CATALOGUE)(catalogue.models)
 app.command("datasets", rich_help_panel=CATALOGUE)(catalogue.datasets)
 app.command("criteria", rich_help_panel=CATALOGUE)(catalogue.criteria)

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def bar(doing: str) -> Iterator[Callable[[Progress], None]]:
-    """Show what goes on; yields what takes in the reports, without which the bar only moves."""
+def bar(doing: str, *, still: bool = False) -> Iterator[Callable[[Progress], None]]:
+    """Show what goes on; yields what takes in the reports, without which the bar only moves.
+
+    A `still` one changes at reports alone: while something is timed, nothing draws.
+    """
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Display
 
@@ -24,10 +27,14 @@ def bar(doing: str) -> Iterator[Callable[[Progress], None]]:
 
     out = console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TimeElapsedColumn())
-    with Display(*columns, console=out, transient=True, disable=not out.is_terminal) as display:
+    hidden = not out.is_terminal
+    with Display(*columns, console=out, transient=True, disable=hidden, auto_refresh=not still) as display:
         task = display.add_task(doing, total=None)
+        display.refresh()
 
         def report(progress: Progress) -> None:
-            display.update(task, description=words(progress), total=1.0, completed=progress.fraction or 0.0)
+            display.update(
+                task, description=words(progress), total=1.0, completed=progress.fraction or 0.0, refresh=still
+            )
 
         yield report
