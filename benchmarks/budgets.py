@@ -27,13 +27,14 @@ from layerprune.api.pruning import Family, PruningSpec
 from layerprune.api.tasks import Edit, Solved, Tried
 from layerprune.planning.budgets import Budgeted, plan_within
 from layerprune.planning.edits import Editor
-from layerprune.planning.search import AIM, correction, costs_by_criterion, is_met
+from layerprune.planning.search import AIM, correction, costs_by_criterion
 from layerprune.stats import RatioEstimate
 from layerprune.structure.layers import candidates_of, find_layers
 from layerprune.structure.macs import count
 from layerprune.structure.plan import Plan
 from layerprune.structure.surgery import apply_plan_
 from layerprune.structure.trace import trace
+from layerprune.targets import is_met
 from workers.harness.loop import Plan as Timing
 from workers.tasks.sweep import BUDGET as SWEEP
 from workers.tasks.timing import Budget
@@ -57,7 +58,10 @@ class Goal:
 
     @property
     def is_settled(self) -> bool:
-        return bool(self.tried) and is_met(self.tried[-1].measured, self.target)
+        if not self.tried:
+            return False
+        last = self.tried[-1]
+        return is_met(last.measured, self.target, family=self.family, predicted=last.solved.predicted)
 
     @property
     def best(self) -> Tried:

@@ -25,6 +25,7 @@ from .config import Settings
 from .context import make_context
 from .db import make_engine, make_sessions, session_scope
 from .devices import endpoints as devices
+from .external import endpoints as external
 from .gate import Gate
 from .jobs import endpoints as jobs
 from .jobs import outcome
@@ -71,7 +72,7 @@ def create_app(settings: Settings | None = None, clock: Clock = system_clock) ->
     errors.install(app)
     app.add_middleware(Gate, owner=app, settings=settings)
     app.add_api_route("/healthz", healthz, include_in_schema=False)
-    for module in (jobs, leaderboard, catalogue, devices, artifacts, workers, tasks, login, web):
+    for module in (jobs, leaderboard, catalogue, devices, external, artifacts, workers, tasks, login, web):
         app.include_router(module.router)
     return app
 

@@ -14,13 +14,16 @@ import hashlib
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from .calls import parsed, segment
 from .catalogue import CriterionInfo, DatasetInfo, ModelInfo
-from .comparison import Comparison, Matrix
+from .comparison import Comparison, LatencyComparison, Matrix
+from .device_reports import ReportView
 from .errors import LayerPruneError
+from .external import ExternalList, ExternalRow, NewExternal
 from .jobs import EventList, JobList, JobRequest, JobState, JobView
 from .leaderboard import Leaderboard, VariantView
 from .uploads import NewUpload, UploadKind, UploadList, UploadView
@@ -54,6 +57,14 @@ class Client(WorkerCalls):
     def create_device(self, device: DeviceSpec) -> DeviceCreated:
         """Announce a piece of hardware; the answer holds the token with which its worker registers, this once."""
         return self._post("/v1/devices", DeviceCreated, device.model_dump(mode="json"))
+
+    def list_device_reports(self, device: str) -> list[ReportView]:
+        """Return what `layerprune device check` found on a device, the newest first."""
+        return self._get(f"/v1/devices/{segment(device)}/reports", list[ReportView])
+
+    def get_device_report(self, device: str, report_id: str) -> ReportView:
+        """Return one report as it came."""
+        return self._get(f"/v1/devices/{segment(device)}/reports/{segment(report_id)}", ReportView)
 
     def create_login_link(self) -> str:
         """Return a link that signs one browser in, once."""
@@ -115,6 +126,7 @@ class Client(WorkerCalls):
         min_accuracy: float | None = None,
         front: bool | None = None,
         job: str | None = None,
+        comparable_key: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Leaderboard:
@@ -131,13 +143,27 @@ class Client(WorkerCalls):
             min_accuracy=min_accuracy,
             front=front,
             job=job,
+            comparable_key=comparable_key,
             limit=limit,
             cursor=cursor,
         )
 
+    def import_timings(self, path: Path | str, **about: Any) -> ExternalRow:
+        """Store a file of another tool and what it says; `about` are the fields of `NewExternal` beside the digest."""
+        new = NewExternal(digest=self.upload(path), **about)
+        return self._post("/v1/external", ExternalRow, new.model_dump(mode="json"), idempotent=True)
+
+    def list_external(self, *, device: str | None = None, model: str | None = None) -> list[ExternalRow]:
+        """Return what other tools measured; none of it is verified."""
+        return self._get("/v1/external", ExternalList, device=device, model=model).rows
+
     def comparison(self, job_id: str) -> Comparison:
         """Return who wins per device and target, with intervals and in sentences."""
         return self._get(f"/v1/jobs/{segment(job_id)}/comparison", Comparison)
+
+    def compare_latencies(self, measurements: Sequence[str]) -> LatencyComparison:
+        """Return the latency of measured rows against the first one's; they must share their conditions."""
+        return self._get("/v1/latencies", LatencyComparison, measurement=list(measurements))
 
     def matrix(self, job_id: str) -> Matrix:
         """Return which family wins on which device and under which settings."""

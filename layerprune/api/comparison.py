@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from .leaderboard import Accuracy
+from .leaderboard import Accuracy, Versus
 from .pruning import Family
 from .wire import Digest, Proportion, Ratio, Wire
 
@@ -75,6 +75,7 @@ class Duel(Wire):
     verdict: Literal["first", "second", "tied", "first_faster", "second_faster", "not_comparable"] = Field(
         description="first, second: more accurate and no slower; *_faster: faster, with no difference in accuracy shown"
     )
+    doubts: list[str] = Field(default=[], description="flags of either latency, which keep it from being ranked")
     sentence: str
     against_best_filter: bool = Field(
         default=False, description="the second is the better filter family here, by validation accuracy"
@@ -155,6 +156,9 @@ class DeviceComparison(Wire):
     comparable_key: Digest
     base_p50_ns: int
     base_accuracy: Accuracy
+    noise_floor: float | None = Field(
+        default=None, description="|log ratio| below which latencies are tied here; null: not known yet, 1 % counts"
+    )
     targets: list[TargetComparison]
     reach: list[FamilyReach]
     summary: str
@@ -211,3 +215,26 @@ class Matrix(Wire):
     targets: list[str]
     rows: list[MatrixRow]
     summary: str
+
+
+class LatencyPair(Wire):
+    """One row's latency against the reference's."""
+
+    measurement: str
+    label: str
+    p50_ns: int
+    ratio: Ratio = Field(description="to the reference")
+    verdict: Versus = Field(description="shown among all pairs together and beyond the device's noise, or tied")
+    doubts: list[str] = Field(default=[], description="flags of either row, which keep them from being told apart")
+    sentence: str
+
+
+class LatencyComparison(Wire):
+    """Rows that were measured under equal conditions, each against the first one."""
+
+    reference: str
+    label: str
+    p50_ns: int
+    comparable_key: Digest
+    least_effect: float = Field(description="|log ratio| up to which latencies are tied here")
+    pairs: list[LatencyPair]

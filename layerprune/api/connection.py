@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ ANSWER_S = 30.0
 """How long an answer may take, on top of what a long poll asked for."""
 TRANSIENT = (502, 503, 504)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+CA_FILE = "SSL_CERT_FILE"
+"""Names a file of the authorities to trust instead of the usual ones, as for curl and OpenSSL."""
 
 _BY_STATUS: dict[int, type[LayerPruneError]] = {
     400: errors.BadInput,
@@ -84,6 +87,7 @@ class Connection:
             headers={"Authorization": f"Bearer {address.token}"} if address.token else {},
             timeout=httpx.Timeout(ANSWER_S, connect=5),
             trust_env=not is_loopback(address.url),
+            verify=_trusted(),
         )
 
     def close(self) -> None:
@@ -171,6 +175,8 @@ class Connection:
             yield attempt
         except httpx.TransportError as error:
             attempt.response = None
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise self._untrusted(error) from error
             never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             if pause is None or not (repeat or never_sent):
                 raise self._unreachable(error) from error
@@ -185,6 +191,14 @@ class Connection:
             time.sleep(pause)
             return
         raise error_in(response)
+
+    def _untrusted(self, error: httpx.TransportError) -> BadInput:
+        return BadInput(
+            f"the certificate of {self.address.url} is not trusted here ({error})",
+            field="url",
+            value=self.address.url,
+            remedy=f"If it comes from an authority of your own, name that one's certificate in {CA_FILE}.",
+        )
 
     def _unreachable(self, error: httpx.TransportError) -> Unavailable:
         return Unavailable(
@@ -218,6 +232,20 @@ def error_in(response: httpx.Response) -> LayerPruneError:
         error, body.message, field=body.field, value=body.value, remedy=body.remedy, code=body.code
     )
     return error
+
+
+def _trusted() -> ssl.SSLContext:
+    """Trust the usual authorities, or those that SSL_CERT_FILE or SSL_CERT_DIR name, also for this very machine."""
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        named = os.environ.get(CA_FILE)
+        raise BadInput(
+            f"cannot read the certificates in {named}: {error}",
+            field=CA_FILE,
+            value=named,
+            remedy=f"Let {CA_FILE} name a readable file in PEM format, or unset it.",
+        ) from error
 
 
 def _encoded(body: Any) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from .calls import Calls, parsed, segment
+from .device_reports import DeviceReport, ReportView
 from .wire import Wire
 from .workers import (
     Accepted,
@@ -50,6 +51,11 @@ class WorkerCalls(Calls):
     def failure(self, attempt_id: str, lease: str, report: FailureReport) -> Accepted:
         """Hand in why the task failed."""
         return self._report(attempt_id, "failure", lease, report, Accepted)
+
+    def send_device_report(self, device: str, report: DeviceReport) -> ReportView:
+        """Hand in what a check of the device found; the same report again is the same row."""
+        path = f"/v1/devices/{segment(device)}/reports"
+        return self._post(path, ReportView, report.model_dump(mode="json"), idempotent=True)
 
     def _report(self, attempt_id: str, what: str, lease: str, body: Wire, answer: type[T]) -> T:
         path = f"/v1/attempts/{segment(attempt_id)}/{what}"

@@ -110,7 +110,8 @@ def _solved(
 ) -> tuple[Plan, float]:
     """Solve, measure and correct; of what was measured, the slowest plan within the target, or else the fastest."""
     from ..planning.budgets import Budgeted
-    from ..planning.search import AIM, Unreachable, costs_by_criterion, is_met
+    from ..planning.search import AIM, Unreachable, costs_by_criterion
+    from ..targets import is_met
 
     by_criterion = costs_by_criterion(edits, scores.layers, family)
     criterion = spec.criteria[0] if spec.criteria[0] in by_criterion else next(iter(by_criterion))
@@ -128,7 +129,7 @@ def _solved(
         sweep.time({found.left.architecture: partial(_applied, work, found.plan)})
         measured = sweep.ratios[found.left.architecture]
         tried[found.plan.hash] = (found.plan, measured)
-        if is_met(measured, target):
+        if is_met(measured, target, family=family, predicted=found.predicted):
             break
         miss += measured - found.predicted
     if not tried:

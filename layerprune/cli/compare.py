@@ -15,26 +15,47 @@ from .options import Data, Json, Url, connect
 from .output import console, print_json, table
 
 if TYPE_CHECKING:
-    from ..api.comparison import Comparison, DeviceComparison
+    from ..api.comparison import Comparison, DeviceComparison, LatencyComparison
     from ..api.pruning import Family
 
 
 def compare(
-    job: Annotated[str, typer.Argument(help="Id of the job.")],
+    what: Annotated[list[str], typer.Argument(help="Id of a job, or ids of two or more measurements.")],
     url: Url = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Say which family wins at equal measured latency, per device and target.
+    """Say which family of a job wins at equal measured latency; or which of several measurements is faster.
+
+    Measurements must share their conditions; `layerprune leaderboard --json` has their ids.
 
     Example: `layerprune compare 0197c0de-...`
     """
     with connect(url, data) as client:
-        found = client.comparison(job)
+        if len(what) > 1:
+            latencies = client.compare_latencies(what)
+            if as_json:
+                print_json(latencies)
+            else:
+                print_latencies(latencies, console())
+            return
+        found = client.comparison(what[0])
     if as_json:
         print_json(found)
     else:
         print_comparison(found, console())
+
+
+def print_latencies(found: LatencyComparison, out: Console) -> None:
+    """Print each row against the reference."""
+    rows = table(
+        "", "p50 ms", "x reference (95 %)", "verdict", title=f"Latency against {found.label}", right=("p50 ms",)
+    )
+    rows.add_row(found.label, f"{found.p50_ns / 1e6:.3f}", "1", "")
+    for pair in found.pairs:
+        verdict = "in doubt: " + ", ".join(pair.doubts) if pair.doubts else pair.verdict
+        rows.add_row(pair.label, f"{pair.p50_ns / 1e6:.3f}", ratio_text(pair.ratio), verdict)
+    out.print(rows)
 
 
 def print_comparison(comparison: Comparison, out: Console) -> None:

@@ -97,6 +97,8 @@ def leaderboard(
         print_rows(board.rows, out)
         if board.total > len(board.rows):
             out.print(f"{len(board.rows)} of {board.total} rows; --limit and the filters show others.", style="dim")
+        for waiting in board.unranked:
+            out.print(f"{waiting.message}. {waiting.remedy}", style="yellow", soft_wrap=True)
 
 
 def print_rows(rows: Sequence[LeaderboardRow], out: Console) -> None:

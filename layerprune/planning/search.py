@@ -20,8 +20,6 @@ from layerprune.api.tasks import Edit, Tried
 
 RESOLUTION = 0.005
 """A sweep is too short to tell savings apart that differ by less than this fraction of the base's latency."""
-MET = 0.97
-"""A target T is met by what is measured in [MET T, T]."""
 AIM = 0.985
 """Predictions have to stay below this fraction of the target: the middle of what counts as met."""
 _KINDS: Mapping[Family, frozenset[str]] = {
@@ -139,11 +137,6 @@ def interaction(edits: Iterable[Edit], macs: int, *, base_macs: int) -> float:
     edits leave. Latency follows MACs closely enough for this second-order term; a measurement corrects the rest.
     """
     return macs / base_macs - 1 + sum(1 - edit.macs / base_macs for edit in edits)
-
-
-def is_met(measured: float, target: float) -> bool:
-    """Whether a measured ratio is within its target and no more below it than it has to be."""
-    return MET * target <= measured <= target
 
 
 def _exclusive(offered: Sequence[Edit], edits: Sequence[Edit]) -> list[list[int]]:

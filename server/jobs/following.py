@@ -8,10 +8,10 @@ from sqlalchemy.orm import Session
 from layerprune.api.jobs import JobRequest
 from layerprune.api.tasks import ScoreResult, SearchPayload
 from server.context import StageContext
-from server.models import Candidate, Device, Job, SweepPoint, Task, Variant
+from server.models import Candidate, Job, SweepPoint, Task, Variant
 
-from . import creation, outcome, planning, rounds, timing, trials
-from .estimate import conditions
+from . import again, creation, outcome, places, planning, rounds, timing, trials
+from .conditions import conditions, offers
 from .trials import Decision
 
 ENDED = ("done", "failed", "cancelled")
@@ -68,16 +68,21 @@ def after_build(ctx: StageContext, task: Task) -> None:
         outcome.fail(ctx.session, job, task.reason or "build_failed", "no variant could be built", now=ctx.now)
         return
     request = JobRequest.model_validate(job.request)
-    for device in rounds.job_devices(ctx.session, job):
-        swept = _swept_ratios(ctx.session, job, device)
-        # Variants that are about equally fast come to stand in one group, where their ratio is measured best.
-        ordered = sorted(variants, key=lambda v: (swept.get(v.architecture, 1 - v.amount), v.id))
-        for condition in conditions(request):
+    swept = {place.name: place.ratios for place in places.swept(ctx.session, job)}
+    devices = rounds.job_devices(ctx.session, job)
+    offered = offers(ctx.session, devices)
+    for device in devices:
+        for condition in conditions(request, offered.get(device.id)):
+            ratios = swept.get(places.name_of(device, condition), {})
+            # Variants that are about equally fast come to stand in one group, where their ratio is measured best.
+            ordered = sorted(variants, key=lambda v: (ratios.get(v.architecture, 1 - v.amount), v.id))
             timing.measure(ctx, job, device, condition, ordered)
 
 
 def after_measure(ctx: StageContext, task: Task) -> None:
-    """Once all measurements have ended, so has the job."""
+    """Have a doubtful measurement repeated; once all measurements have ended, so has the job."""
+    if task.state == "done":
+        again.after(ctx, task)
     if _all_ended(ctx.session, task):
         outcome.decide(ctx.session, task.job, now=ctx.now)
 
@@ -120,13 +125,3 @@ def _all_ended(session: Session, task: Task) -> bool:
         Task.job_id == task.job_id, Task.kind == task.kind, Task.id != task.id, Task.state.not_in(ENDED)
     )
     return session.scalar(others.limit(1)) is None
-
-
-def _swept_ratios(session: Session, job: Job, device: Device) -> dict[str, float]:
-    rows = (
-        select(SweepPoint.architecture, SweepPoint.low_ratio)
-        .join(Task, SweepPoint.task_id == Task.id)
-        .where(Task.job_id == job.id, SweepPoint.device_id == device.id)
-        .order_by(SweepPoint.id)
-    )
-    return {architecture: swept for architecture, swept in session.execute(rows)}  # noqa: C416

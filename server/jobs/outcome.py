@@ -10,7 +10,7 @@ from server.models import Candidate, Device, Event, Job, JobDevice, Measurement,
 from server.tasks import queue as tasks
 from server.tasks.events import record
 
-from . import waiting
+from . import again, waiting
 
 OPEN = ("queued", "running")
 
@@ -46,7 +46,9 @@ def decide(session: Session, job: Job, *, now: int) -> None:
 
 
 def expire(ctx: StageContext) -> int:
-    """Fail the jobs for which nobody did or could do anything in all the time they had, and say how many.
+    """End the jobs for which nobody did or could do anything in all the time they had, and say how many.
+
+    They have failed, unless all they waited for was to have a measurement repeated.
 
     Idempotent; called by the reaper and before a job is shown.
     """
@@ -58,7 +60,14 @@ def expire(ctx: StageContext) -> int:
             continue
         found = waiting.list_tasks(ctx.session, job)
         workers = waiting.live_workers(ctx.session, job.project_id, now=ctx.now, offline_us=ctx.settings.offline_us)
-        if reason := waiting.waiting_for(found, waiting.unserved(found, workers)):
+        reason = waiting.waiting_for(found, waiting.unserved(found, workers))
+        if reason and all(again.is_repetition(task) for task in found if task.state in ("queued", "leased")):
+            # Everything was measured once; nobody is there to repeat it.
+            job.notes = [*job.notes, f"not measured again: {reason}"]
+            tasks.cancel_tasks(ctx.session, job, ctx.now)
+            decide(ctx.session, job, now=ctx.now)
+            expired += 1
+        elif reason:
             fail(ctx.session, job, "no_capable_worker", f"waited too long: {reason}", now=ctx.now)
             expired += 1
     return expired

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, joinedload
 from layerprune.api.jobs import AttemptView, Estimate, EventView, JobRequest, JobView, Progress, TaskView
 from server.models import Attempt, Event, Job, Task
 
-from . import progress, waiting
+from . import again, progress, waiting
 
 
 def job_view(session: Session, job: Job, *, now: int, offline_us: int) -> JobView:
@@ -42,10 +42,23 @@ def job_view(session: Session, job: Job, *, now: int, offline_us: int) -> JobVie
         progress=progress.fraction(job, tasks),
         seconds_left=progress.seconds_left(job, tasks, attempts) if open_job else None,
         waiting_for=waiting.waiting_for(tasks, unserved) if open_job else None,
-        tasks=[task_view(task, by_task[task.id], unserved.get(task.id)) for task in tasks],
+        tasks=_task_views(tasks, by_task, unserved),
         notes=job.notes,
         seconds=_seconds(attempts),
     )
+
+
+def _task_views(
+    tasks: Sequence[Task], attempts: Mapping[int, Sequence[Attempt]], unserved: Mapping[int, str]
+) -> list[TaskView]:
+    by_key = {(task.kind, task.key): task.public_id for task in tasks}
+    views = []
+    for task in tasks:
+        view = task_view(task, attempts.get(task.id, ()), unserved.get(task.id))
+        if again.is_repetition(task):
+            view.repeats = by_key[task.kind, task.key.removesuffix(again.SUFFIX)]
+        views.append(view)
+    return views
 
 
 def task_view(task: Task, attempts: Sequence[Attempt], waiting_for: str | None) -> TaskView:

@@ -12,10 +12,11 @@ from layerprune.api.jobs import JobRequest
 from layerprune.api.pruning import Family
 from layerprune.stats import RatioEstimate
 from server.artifacts.store import LocalStore
+from server.devices import proofs
 from server.jobs import planning
 from server.measurements.conditions import runtime
 from server.measurements.samples import ratio_of
-from server.models import Job
+from server.models import Job, Measurement
 
 from . import meetings, places, sentences, views
 from .contenders import Chosen, Goal, Run
@@ -51,8 +52,14 @@ def compare(session: Session, store: LocalStore, job: Job, *, with_fronts: bool 
         dataset=job.dataset,
         complete=job.state == "done",
         devices=devices,
-        notes=[*job.notes, *(defect for device in devices for defect in device.defects)],
+        notes=[*job.notes, *_unproven(session, job), *(defect for device in devices for defect in device.defects)],
     )
+
+
+def _unproven(session: Session, job: Job) -> list[str]:
+    """Say which of a job's rows are on no leaderboard, because no report has proven their devices' runtimes."""
+    found = proofs.unranked(session, Measurement.job_id == job.id, Measurement.unproven.is_(True))
+    return [f"{one.device}: {one.message}. {one.remedy}." for one in found]
 
 
 def _compare_place(
@@ -61,9 +68,9 @@ def _compare_place(
     row, criteria = place.row, request.pruning.criteria
     drawn = meetings.fronts(place)
     targets, defects = [], []
-    for goal in place.goals:
-        chosen = meetings.choose(place, goal)
-        met = meetings.meet_all(chosen, drawn, direct)
+    chosen_at = [meetings.choose(place, goal) for goal in place.goals]
+    met_at = meetings.meet_all(chosen_at, drawn, direct, least_effect=place.least_effect)
+    for goal, chosen, met in zip(place.goals, chosen_at, met_at, strict=True):
         defects += meetings.defects(goal, met, device=row.device.name)
         targets.append(_target(goal, chosen, met))
     duels, volumes, reference = _whole_fronts(place, drawn) if with_fronts else ([], {}, None)
@@ -76,12 +83,15 @@ def _compare_place(
         comparable_key=row.conditions.comparable_key,
         base_p50_ns=place.base_p50_ns,
         base_accuracy=accuracy(row.correct, row.n_images),
+        noise_floor=row.noise_floor,
         targets=targets,
         reach=_reach(job, request, place, volumes),
         summary=sentences.of_device(
             row.device.name, targets, seeds=len(request.training.seeds), doubtful=place.doubtful
         ),
-        control=against_control(place.entrants, place.families, criteria, place.goals, direct),
+        control=against_control(
+            place.entrants, place.families, criteria, place.goals, direct, least_effect=place.least_effect
+        ),
         forms=meetings.forms(place, criteria, direct),
         fronts=duels,
         reference_accuracy=reference,

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from layerprune.flags import FLAGS
-from layerprune.stats import RatioEstimate, mean_gap, ratio_of_ratios
+from layerprune.flags import doubts
+from layerprune.stats import (
+    RISK,
+    Z95,
+    RatioEstimate,
+    deciding_ratio,
+    holm,
+    is_different,
+    mean_gap,
+    p_value,
+    ratio_of_ratios,
+    student_tail,
+    t95,
+)
 
 from .contenders import Entrant, Run
 from .envelope import Front, Stand, alone
@@ -34,12 +46,25 @@ class Difference:
     seeds: int
     images: int
 
+    @property
+    def p_value(self) -> float:
+        """How likely a difference at least this large is if there is none; at most 0.05 where the interval excludes 0.
+
+        With several seeds all of the interval counts as Student's, which is on the safe side.
+        """
+        steps = (self.low + self.high) / (self.high - self.low)
+        if self.seeds == 1:
+            return math.erfc(abs(steps) * Z95 / math.sqrt(2))
+        df = 2 * (self.seeds - 1)
+        return student_tail(steps * t95(df), df)
+
 
 @dataclass(frozen=True)
 class Duel:
     """What the numbers say; `doubts` are flags on either latency, which keep it from being ranked.
 
-    `faster` and `better` (in accuracy) name a side only if the whole interval is on that side.
+    `faster` and `better` (in accuracy) name a side only if the whole interval is on that side, for `faster` also beyond
+    the device's noise, and if that is shown among all `among` comparisons that are made together (see `hold`).
     """
 
     difference: Difference
@@ -49,6 +74,8 @@ class Duel:
     faster: Side | None
     better: Side | None
     verdict: Verdict
+    pair: tuple[str, str]
+    among: int = 1
 
 
 @dataclass(frozen=True)
@@ -60,14 +87,17 @@ class EqualLatency:
     second: Stand
     difference: Difference
     verdict: Side | Literal["tied"]
+    among: int = 1
 
     @property
     def is_interpolated(self) -> bool:
         return self.first.is_interpolated or self.second.is_interpolated
 
 
-def fight(first: Entrant, second: Entrant, direct: DirectRatio) -> Duel:
+def fight(first: Entrant, second: Entrant, direct: DirectRatio, *, least_effect: float = 0.0) -> Duel:
     """Compare two contenders; the verdict claims no more than the intervals allow.
+
+    Latencies that differ by no more than `least_effect`, a |log ratio|, are not shown to differ.
 
     At equal latency the more accurate one wins. Of two that are shown to differ in latency the faster one wins if it is
     the more accurate one too; if no difference in accuracy is shown, it is the faster one and no more is said; if it is
@@ -77,11 +107,51 @@ def fight(first: Entrant, second: Entrant, direct: DirectRatio) -> Duel:
     a, b = first.typical, second.typical
     latency = direct(a, b) or ratio_of_ratios(a.ratio, b.ratio)
     equally_fast = EQUALLY_FAST[0] <= latency.ci_low and latency.ci_high <= EQUALLY_FAST[1]
-    doubts = tuple(sorted({flag for run in (a, b) for flag in run.flags if FLAGS[flag].level != "note"}))
+    doubtful = doubts([*a.flags, *b.flags])
     better = _side(difference.low > 0, difference.high < 0)
-    faster = None if equally_fast else _side(latency.ci_high < 1, latency.ci_low > 1)
-    verdict = "not_comparable" if doubts else _verdict(better, faster, equally_fast=equally_fast)
-    return Duel(difference, latency, equally_fast, doubts, faster, better, verdict)
+    differs = not equally_fast and is_different(latency, noise_floor=least_effect)
+    faster = _side(differs and deciding_ratio(latency) < 1, differs)
+    verdict = "not_comparable" if doubtful else _verdict(better, faster, equally_fast=equally_fast)
+    pair = first.plan_hash, second.plan_hash
+    return Duel(difference, latency, equally_fast, doubtful, faster, better, verdict, pair)
+
+
+def hold(fought: Sequence[tuple[Duel, EqualLatency | None]]) -> list[tuple[Duel, EqualLatency | None]]:
+    """Take back what is not shown among so many comparisons: the risk of one false difference in all is held at 5 %.
+
+    By Holm's procedure over every different comparison that is made here, of accuracies and of latencies. Intervals
+    stay as they are. Duels that a flag keeps from any claim do not count.
+    """
+    p_values: dict[Hashable, float] = {}
+    for duel, equal in fought:
+        if not duel.doubts:
+            p_values[_accuracies(duel)] = duel.difference.p_value
+            if not duel.equally_fast:
+                p_values["latency", duel.pair] = p_value(duel.latency)
+        if equal is not None:
+            p_values[_stands(equal)] = equal.difference.p_value
+    shown = {key for key, p in zip(p_values, holm(list(p_values.values())), strict=True) if p <= RISK}
+    return [_held(duel, equal, shown, len(p_values)) for duel, equal in fought]
+
+
+def _held(duel: Duel, equal: EqualLatency | None, shown: set[Hashable], among: int) -> tuple[Duel, EqualLatency | None]:
+    if not duel.doubts:
+        better = duel.better if _accuracies(duel) in shown else None
+        faster = duel.faster if ("latency", duel.pair) in shown else None
+        verdict = _verdict(better, faster, equally_fast=duel.equally_fast)
+        duel = replace(duel, better=better, faster=faster, verdict=verdict, among=among)
+    if equal is not None:
+        equal = replace(equal, verdict=equal.verdict if _stands(equal) in shown else "tied", among=among)
+    return duel, equal
+
+
+def _accuracies(duel: Duel) -> Hashable:
+    return tuple(((plan, 1.0),) for plan in duel.pair)
+
+
+def _stands(equal: EqualLatency) -> Hashable:
+    """The same for two plans by themselves as for their duel, so that one comparison counts once."""
+    return tuple(tuple((entrant.plan_hash, share) for entrant, share in s.parts) for s in (equal.first, equal.second))
 
 
 def _side(first: bool, second: bool) -> Side | None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
+from pydantic import Field
 
-from layerprune.api.comparison import Comparison, Matrix
+from layerprune.api.comparison import Comparison, LatencyComparison, Matrix
 from layerprune.api.leaderboard import Leaderboard, VariantView, Verdict
 from layerprune.api.pruning import Family, Method
 from server.auth import UserDep
 from server.db import ReadSessionDep
 from server.jobs import service as jobs
 
-from . import comparison, service
+from . import comparison, pairs, service
 from .matrix import matrix
 from .repository import Filters
 
@@ -21,6 +22,10 @@ router = APIRouter(prefix="/v1", tags=["leaderboard"])
 Name = Annotated[str | None, Query(max_length=200)]
 FullName = Annotated[str, Query(min_length=1, max_length=200)]
 PublicId = Annotated[str, Path(max_length=64)]
+Measurements = Annotated[
+    list[Annotated[str, Field(max_length=64)]],
+    Query(alias="measurement", max_length=pairs.MAX_COMPARED, description="two or more; the first is the reference"),
+]
 
 
 @router.get("/leaderboard")
@@ -38,6 +43,7 @@ def get_leaderboard(
     front: Annotated[bool, Query(description="only rows on the accuracy-latency front")] = False,
     verdict: Verdict | None = None,
     job: Annotated[str | None, Query(max_length=64)] = None,
+    comparable_key: Annotated[str | None, Query(max_length=64, description="only these conditions")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: Annotated[str | None, Query(max_length=400)] = None,
 ) -> Leaderboard:
@@ -54,8 +60,17 @@ def get_leaderboard(
         front=front,
         verdict=verdict,
         job=job,
+        comparable_key=comparable_key,
     )
     return service.page(session, principal.project_id, filters, limit=limit, after=cursor)
+
+
+@router.get("/latencies")
+def get_latencies(
+    request: Request, measurements: Measurements, session: ReadSessionDep, principal: UserDep
+) -> LatencyComparison:
+    """Compare the latency of measured rows with the first one's; rows of different conditions are refused."""
+    return pairs.compare(session, request.app.state.store, principal.project_id, measurements)
 
 
 @router.get("/variants/{variant_id}")

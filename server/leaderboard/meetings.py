@@ -12,7 +12,7 @@ from layerprune.api.pruning import Family
 
 from . import sentences, views
 from .contenders import Chosen, Entrant, Goal
-from .duels import DirectRatio, Duel, EqualLatency, Side, at_equal_latency, fight
+from .duels import DirectRatio, Duel, EqualLatency, Side, at_equal_latency, fight, hold
 from .envelope import Front, front
 from .places import Place
 
@@ -60,13 +60,19 @@ def choose(place: Place, goal: Goal) -> Chosen[Family]:
     return Chosen({**pruned.contenders, **rivals.contenders}, {**pruned.missing, **rivals.missing})
 
 
-def meet_all(chosen: Chosen[Family], drawn: Mapping[Family, Front], direct: DirectRatio) -> list[Meeting]:
-    """Let every two families meet that have a contender."""
-    found = []
-    for first, second in combinations(chosen.contenders, 2):
-        a, b = chosen.contenders[first][0], chosen.contenders[second][0]
-        duel = fight(a, b, direct)
-        found.append(Meeting(first, second, duel, at_equal_latency(a, b, duel, (drawn[first], drawn[second]))))
+def meet_all(
+    chosen: Sequence[Chosen[Family]], drawn: Mapping[Family, Front], direct: DirectRatio, *, least_effect: float
+) -> list[list[Meeting]]:
+    """Let every two families meet that have a contender, at every goal; what is shown holds for all together."""
+    pairs = [(at, *pair) for at, one in enumerate(chosen) for pair in combinations(one.contenders, 2)]
+    fought = []
+    for at, first, second in pairs:
+        a, b = chosen[at].contenders[first][0], chosen[at].contenders[second][0]
+        duel = fight(a, b, direct, least_effect=least_effect)
+        fought.append((duel, at_equal_latency(a, b, duel, (drawn[first], drawn[second]))))
+    found: list[list[Meeting]] = [[] for _ in chosen]
+    for (at, first, second), (duel, equal) in zip(pairs, hold(fought), strict=True):
+        found[at].append(Meeting(first, second, duel, equal))
     return found
 
 
@@ -100,30 +106,29 @@ def defects(goal: Goal, meetings: Iterable[Meeting], *, device: str) -> list[str
 
 def forms(place: Place, criteria: Sequence[str], direct: DirectRatio) -> list[FormDuel]:
     """Compare what each criterion chooses as layers with what it chooses as filters, at every goal."""
-    found = []
+    met: list[tuple[str, Goal, Sequence[Entrant]]] = []
+    fought = []
     for criterion in criteria:
-        for first, second in FORMS:
-            groups = {family: place.of(family, criterion) for family in (first, second)}
-            if all(groups.values()):
-                found += [_form(place, criterion, goal, groups, direct) for goal in place.goals]
-    return [form for form in found if form is not None]
+        for families in FORMS:
+            groups = {family: place.of(family, criterion) for family in families}
+            for goal in place.goals if all(groups.values()) else ():
+                chosen = goal.choose(groups).contenders
+                if len(chosen) == len(families):
+                    a, b = (chosen[family][0] for family in families)
+                    duel = fight(a, b, direct, least_effect=place.least_effect)
+                    first, second = (front(groups[family], place.base) for family in families)
+                    fought.append((duel, at_equal_latency(a, b, duel, (first, second))))
+                    met.append((criterion, goal, (a, b)))
+    return [_form(*one, *outcome) for one, outcome in zip(met, hold(fought), strict=True)]
 
 
-def _form(
-    place: Place, criterion: str, goal: Goal, groups: Mapping[Family, Sequence[Entrant]], direct: DirectRatio
-) -> FormDuel | None:
-    chosen = goal.choose(groups).contenders
-    if len(chosen) < 2:
-        return None
-    (first, (a, _)), (second, (b, _)) = chosen.items()
-    duel = fight(a, b, direct)
-    drawn = (front(groups[first], place.base), front(groups[second], place.base))
-    equal = at_equal_latency(a, b, duel, drawn)
+def _form(criterion: str, goal: Goal, pair: Sequence[Entrant], duel: Duel, equal: EqualLatency | None) -> FormDuel:
+    a, b = pair
     return FormDuel(
         criterion=criterion,
         target=goal.label,
-        first=first,
-        second=second,
+        first=a.family,
+        second=b.family,
         at_equal_latency=views.at_equal_latency(a, b, equal) if equal else None,
         sentence=sentences.of_equal_latency(a, b, equal) if equal else sentences.of_duel(a, b, duel),
     )

@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session, joinedload
 
 from layerprune.api.jobs import JobRequest
 from layerprune.api.pruning import Family
-from layerprune.api.tasks import SweepPayload
-from layerprune.stats import RatioEstimate
+from layerprune.api.tasks import Condition
 from server.jobs.places import place
-from server.models import Candidate, Job, Measurement, SweepPoint, Task, Variant
+from server.measurements.noise import least_effect
+from server.measurements.ratios import estimate
+from server.models import Attempt, Candidate, Job, Measurement, SweepPoint, Task, Variant
 
 from .contenders import Entrant, Goal, Run, Swept
 
@@ -26,6 +27,7 @@ class Place:
     """One attempt at measuring: its first base row, and everything that the job has there.
 
     `families` are those that the job asked for, in the order in which they are shown; `base` has the latency ratio 1.
+    `least_effect` is the |log ratio| up to which latencies are tied here.
     """
 
     row: Measurement
@@ -36,6 +38,7 @@ class Place:
     goals: tuple[Goal, ...]
     swept: Mapping[Family, Sequence[Swept]]
     doubtful: int
+    least_effect: float
 
     def of(self, family: Family, criterion: str | None = None) -> list[Entrant]:
         """Return a family's plans, or those that one criterion chose."""
@@ -47,7 +50,7 @@ def load(session: Session, job: Job, request: JobRequest) -> list[Place]:
     """Read every place of a job."""
     rows = session.scalars(
         select(Measurement)
-        .where(Measurement.job_id == job.id)
+        .where(Measurement.job_id == job.id, Measurement.superseded.is_(False))
         .options(joinedload(Measurement.variant), joinedload(Measurement.conditions), joinedload(Measurement.device))
         .order_by(Measurement.id)
     ).all()
@@ -61,15 +64,18 @@ def _place(session: Session, job: Job, request: JobRequest, rows: Sequence[Measu
     bases = [row for row in rows if row.role == "base"]
     variants = [row for row in rows if row.role == "variant"]
     base_p50_ns = round(median(row.p50_ns for row in bases))
+    measured = select(Task).join(Attempt, Attempt.task_id == Task.id).where(Attempt.id == bases[0].attempt_id)
+    condition = _condition(session.scalars(measured).one())
     return Place(
         row=bases[0],
         base_p50_ns=base_p50_ns,
         base=_base(bases[0]),
         entrants=tuple(_entrants(variants, request.pruning.criteria)),
         families=tuple(_families(request)),
-        goals=tuple(_goals(request, bases[0], base_p50_ns)),
-        swept=_swept(session, job, bases[0]),
+        goals=tuple(_goals(request, bases[0].device.name, condition, base_p50_ns)),
+        swept=_swept(session, job, bases[0].device_id, condition),
         doubtful=sum(row.verdict != "stable" for row in variants),
+        least_effect=least_effect(bases[0].noise_floor),
     )
 
 
@@ -83,19 +89,13 @@ def _families(request: JobRequest) -> list[Family]:
     return families + (["handcrafted"] if request.rivals else [])
 
 
-def _goals(request: JobRequest, row: Measurement, base_p50_ns: int) -> list[Goal]:
+def _goals(request: JobRequest, device: str, condition: Condition, base_p50_ns: int) -> list[Goal]:
     """What the job aims at here: its targets, or its amounts."""
     if request.pruning.amounts:
         return [Goal(f"{amount:.0%} of the MACs removed", amount=amount) for amount in request.pruning.amounts]
     goals = []
     for target in request.pruning.target_list():
-        placed = place(
-            target,
-            device=row.device.name,
-            batch_size=row.batch_size,
-            precision=row.precision,
-            base_p50_ns=base_p50_ns,
-        )
+        placed = place(target, device, condition, base_p50_ns=base_p50_ns)
         if placed is not None:
             label = f"{target.latency_ms:g} ms" if target.ratio is None else f"{target.ratio:g} of the base's latency"
             goals.append(Goal(label, ratio=placed.ratio, why_not=placed.note or ""))
@@ -104,7 +104,7 @@ def _goals(request: JobRequest, row: Measurement, base_p50_ns: int) -> list[Goal
 
 def _base(row: Measurement) -> Entrant:
     """The unpruned network, which is the unit of latency."""
-    run = _run(row, RatioEstimate(1.0, 1.0, 1.0, 1.0, row.processes))
+    run = _run(row)
     # The groups have a base each and their own flags; those are on the ratios of the variants in them.
     return _entrant([replace(run, is_stable=True)], row, order=0)
 
@@ -117,7 +117,7 @@ def _entrants(rows: Sequence[Measurement], criteria: Sequence[str]) -> list[Entr
             by_plan[row.variant.plan_hash].append(row)
     found = []
     for own in by_plan.values():
-        runs = [_run(row, _ratio(row)) for row in sorted(own, key=lambda row: row.variant.training_seed)]
+        runs = [_run(row) for row in sorted(own, key=lambda row: row.variant.training_seed)]
         named = [criteria.index(name) for name in own[0].variant.criteria if name in criteria]
         found.append(_entrant(runs, own[0], order=min(named, default=len(criteria))))
     return found
@@ -135,7 +135,7 @@ def _entrant(runs: Sequence[Run], row: Measurement, *, order: int) -> Entrant:
     )
 
 
-def _run(row: Measurement, ratio: RatioEstimate) -> Run:
+def _run(row: Measurement) -> Run:
     bits = np.unpackbits(np.frombuffer(row.outcomes, dtype=np.uint8))[: row.n_images].astype(bool)
     return Run(
         variant=row.variant.public_id,
@@ -144,7 +144,7 @@ def _run(row: Measurement, ratio: RatioEstimate) -> Run:
         validation_n=row.variant.validation_n,
         outcomes=bits,
         p50_ns=row.p50_ns,
-        ratio=ratio,
+        ratio=estimate(row),
         flags=tuple(row.flags),
         is_stable=row.verdict == "stable",
         group=(row.attempt_id, row.group_no),
@@ -152,18 +152,10 @@ def _run(row: Measurement, ratio: RatioEstimate) -> Run:
     )
 
 
-def _ratio(row: Measurement) -> RatioEstimate:
-    assert row.ratio is not None
-    assert row.ratio_low is not None
-    assert row.ratio_high is not None
-    return RatioEstimate(row.ratio, row.ratio_low, row.ratio_high, row.low_ratio or row.ratio, row.processes)
-
-
-def _swept(session: Session, job: Job, row: Measurement) -> dict[Family, list[Swept]]:
+def _swept(session: Session, job: Job, device_id: int, condition: Condition) -> dict[Family, list[Swept]]:
     """Every plan that the sweeps timed on this device under this condition, by family."""
-    asked = select(Task).where(Task.job_id == job.id, Task.kind == "sweep", Task.device_id == row.device_id)
-    here = (row.batch_size, row.threads, row.precision)
-    tasks = [task.id for task in session.scalars(asked) if _condition(task) == here]
+    asked = select(Task).where(Task.job_id == job.id, Task.kind == "sweep", Task.device_id == device_id)
+    tasks = [task.id for task in session.scalars(asked) if _condition(task) == condition]
     trained = set(session.scalars(select(Variant.plan_hash).where(Variant.job_id == job.id)))
     timed = session.execute(
         select(Candidate.family, Candidate.plan_hash, SweepPoint.low_ratio)
@@ -176,6 +168,5 @@ def _swept(session: Session, job: Job, row: Measurement) -> dict[Family, list[Sw
     return swept
 
 
-def _condition(task: Task) -> tuple[int, int, str]:
-    condition = SweepPayload.model_validate(task.payload).condition
-    return condition.batch_size, condition.threads, condition.precision
+def _condition(task: Task) -> Condition:
+    return Condition.model_validate(task.payload["condition"])

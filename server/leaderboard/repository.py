@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Select, Text, and_, cast, func, or_, select, tuple_
-from sqlalchemy.orm import Session, aliased, contains_eager
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, contains_eager
 
 from layerprune.api.leaderboard import Verdict
 from layerprune.api.pruning import Family, Method
+from server.measurements.noise import least_effect
+from server.measurements.ratios import estimate
 from server.models import Conditions, Device, Job, Measurement, Variant
 
 from .front import Front, Point, front
@@ -43,6 +45,7 @@ class Filters:
     front: bool = False
     verdict: Verdict | None = None
     job: str | None = None
+    comparable_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,20 @@ def conditions(session: Session, project_id: int, filters: Filters) -> list[Colu
 
     Of the base, which is in every group of a measurement, the first group's row is shown.
     """
-    wanted: list[ColumnElement[bool]] = [*_shown(project_id)]
+    return [*_shown(project_id), *_asked(session, project_id, filters)]
+
+
+def superseded(session: Session, project_id: int, filters: Filters) -> list[ColumnElement[bool]]:
+    """Say in SQL which rows would be shown, had they not been measured again since."""
+    return [*_shown(project_id, superseded=True), *_asked(session, project_id, filters)]
+
+
+def waiting(session: Session, project_id: int, filters: Filters) -> list[ColumnElement[bool]]:
+    """Say in SQL which rows would be shown, were their devices proven; of those on no front, there is none."""
+    return [*_shown(project_id, Measurement.unproven), *_asked(session, project_id, filters)]
+
+
+def _asked(session: Session, project_id: int, filters: Filters) -> list[ColumnElement[bool]]:
     equal = (
         (Job.model, filters.model),
         (Job.dataset, filters.dataset),
@@ -98,8 +114,9 @@ def conditions(session: Session, project_id: int, filters: Filters) -> list[Colu
         (Job.public_id, filters.job),
         (Variant.family, filters.family),
         (Measurement.verdict, filters.verdict),
+        (Conditions.comparable_key, filters.comparable_key),
     )
-    wanted += [column == value for column, value in equal if value is not None]
+    wanted = [column == value for column, value in equal if value is not None]
     if filters.method is not None:
         wanted.append(Variant.family.in_(FAMILIES[filters.method]))
     if filters.criterion is not None:
@@ -131,9 +148,16 @@ def fronts(session: Session, project_id: int, only: Iterable[Slice] | None = Non
     return {key: front(found) for key, found in points.items()}
 
 
-def _shown(project_id: int) -> tuple[ColumnElement[bool], ...]:
+def _shown(
+    project_id: int, standing: InstrumentedAttribute[bool] = Measurement.ranked, *, superseded: bool = False
+) -> tuple[ColumnElement[bool], ...]:
     is_first_base = and_(Measurement.role == "base", Measurement.group_no == 0)
-    return Job.project_id == project_id, Measurement.ranked.is_(True), or_(Measurement.role == "variant", is_first_base)
+    return (
+        Job.project_id == project_id,
+        standing.is_(True),
+        Measurement.superseded.is_(superseded),
+        or_(Measurement.role == "variant", is_first_base),
+    )
 
 
 def _rows() -> Select[Measurement, Measurement]:
@@ -159,7 +183,5 @@ def _rows() -> Select[Measurement, Measurement]:
 
 
 def _point(row: Measurement) -> Point:
-    low, high = (
-        (1.0, 1.0) if row.ratio is None else ((row.ratio_low or 0) / row.ratio, (row.ratio_high or 0) / row.ratio)
-    )
-    return Point(row.id, row.p50_ns, row.p50_ns * low, row.p50_ns * high, row.correct, row.n_images)
+    ratio = None if row.ratio is None else estimate(row)
+    return Point(row.id, row.p50_ns, ratio, row.correct, row.n_images, least_effect(row.noise_floor))

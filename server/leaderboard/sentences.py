@@ -11,7 +11,7 @@ from layerprune.api.pruning import Family
 from server.jobs.select import FAMILY_NAMES
 
 from .contenders import Entrant
-from .duels import Duel, EqualLatency, Verdict
+from .duels import Difference, Duel, EqualLatency, Verdict
 from .fronts import Course
 
 
@@ -31,7 +31,8 @@ def of_duel(first: Entrant, second: Entrant, duel: Duel) -> str:
         return f"Not comparable: the latency of {what} is in doubt ({flags}); their ratio is {latency}. For them {gap}."
     if duel.equally_fast:
         if duel.better is None:
-            return f"Tied: {what} are equally fast, latency ratio {latency}, and {gap}, which may be none."
+            chance = _may_be(difference, duel.among)
+            return f"Tied: {what} are equally fast, latency ratio {latency}, and {gap}, {chance}."
         winner = a if duel.better == "first" else b
         return f"{_capital(winner)} is more accurate: {what} are equally fast, latency ratio {latency}, and {gap}."
     if duel.faster is None:
@@ -41,7 +42,8 @@ def of_duel(first: Entrant, second: Entrant, duel: Duel) -> str:
         )
     quick, by = (a if duel.faster == "first" else b), _lead(duel)
     if duel.better is None:
-        return f"{_capital(quick)} is faster by {by}; no difference in accuracy is shown: for {what} {gap}."
+        chance = f", {_may_be(difference, duel.among)}" if _excludes_none(difference) else ""
+        return f"{_capital(quick)} is faster by {by}; no difference in accuracy is shown: for {what} {gap}{chance}."
     if duel.better == duel.faster:
         return f"{_capital(quick)} is faster and more accurate: faster by {by}, and for {what} {gap}."
     return f"Not comparable: {quick} is faster by {by} but less accurate, a trade-off: for {what} {gap}."
@@ -61,10 +63,12 @@ def of_equal_latency(first: Entrant, second: Entrant, found: EqualLatency) -> st
         for name, stand in zip(names, (found.first, found.second), strict=True)
         if stand.is_interpolated
     )
+    is_chance = found.verdict == "tied" and _excludes_none(difference)
+    chance = f", {_may_be(difference, found.among)}" if is_chance else ""
     return (
         f"{outcome}: the accuracy of {names[0]} minus that of {names[1]} is {_points(difference.value)} points "
         f"(95 % interval {_points(difference.low)} to {_points(difference.high)}, {difference.images} test images, "
-        f"{what}){between}."
+        f"{what}){chance}{between}."
     )
 
 
@@ -181,6 +185,14 @@ def _listed(names: Sequence[str]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _excludes_none(difference: Difference) -> bool:
+    return difference.low > 0 or difference.high < 0
+
+
+def _may_be(difference: Difference, among: int) -> str:
+    return f"which may be chance among {among} comparisons" if _excludes_none(difference) else "which may be none"
 
 
 def _points(fraction: float) -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload
 
 from layerprune.api.errors import NotFound
-from layerprune.api.leaderboard import Accuracy, Downloads, Leaderboard, LeaderboardRow, VariantView
+from layerprune.api.leaderboard import Accuracy, Downloads, Leaderboard, LeaderboardRow, PartTiming, VariantView
+from layerprune.api.timings import SessionFacts
+from layerprune.api.training import Schedule
 from layerprune.api.wire import Ratio
+from layerprune.flags import verdict
+from layerprune.proof import FLAG as UNPROVEN
 from layerprune.stats import wilson
+from server.devices import proofs
+from server.measurements import explanations
 from server.measurements.conditions import runtime
 from server.models import Job, Measurement, Variant
 
@@ -39,6 +45,7 @@ def page(
         next_cursor=cursor.encode((last.p50_ns, last.id), filters) if last else None,
         total=total,
         comparable_keys=keys,
+        unranked=[] if after else proofs.unranked(session, *repository.waiting(session, project_id, filters)),
     )
 
 
@@ -52,8 +59,16 @@ def variant(session: Session, project_id: int, public_id: str) -> VariantView:
     )
     if found is None:
         raise NotFound(f"there is no variant {public_id!r}", field="variant", value=public_id)
-    shown = [*repository.conditions(session, project_id, Filters()), Measurement.variant_id == found.id]
-    rows = repository.list_rows(session, shown, after=None, limit=1000)
+    rows = [
+        row
+        for shown in (repository.conditions, repository.waiting, repository.superseded)
+        for row in repository.list_rows(
+            session,
+            [*shown(session, project_id, Filters()), Measurement.variant_id == found.id],
+            after=None,
+            limit=1000,
+        )
+    ]
     return VariantView(
         id=found.public_id,
         job=found.job.public_id,
@@ -65,6 +80,7 @@ def variant(session: Session, project_id: int, public_id: str) -> VariantView:
         alignment=found.alignment,
         amount=found.amount,
         training_seed=found.training_seed,
+        steps=_steps(found, found.job),
         plan=found.plan,
         plan_hash=found.plan_hash,
         architecture=found.architecture,
@@ -83,6 +99,7 @@ def variant(session: Session, project_id: int, public_id: str) -> VariantView:
         plan_file=found.plan_sha256,
         preprocess_file=found.preprocess_sha256,
         measurements=_views(session, project_id, rows),
+        explanations=explanations.list_of(session, found),
         created_at=found.created_at,
     )
 
@@ -99,6 +116,18 @@ def jobs_of(session: Session, project_id: int, model: str, dataset: str) -> list
     return list(session.scalars(newest))
 
 
+def list_measured(session: Session, project_id: int) -> list[tuple[str, str, int]]:
+    """List every model and data set that was measured, with the number of jobs."""
+    measured = select(Measurement.job_id).where(Measurement.ranked.is_(True))
+    found = session.execute(
+        select(Job.model, Job.dataset, func.count())
+        .where(Job.project_id == project_id, Job.id.in_(measured))
+        .group_by(Job.model, Job.dataset)
+        .order_by(Job.model, Job.dataset)
+    )
+    return [(model, dataset, jobs) for model, dataset, jobs in found]
+
+
 def accuracy(correct: int, n: int) -> Accuracy:
     """Give an accuracy with its interval."""
     value, ci_low, ci_high = wilson(correct, n)
@@ -113,6 +142,7 @@ def _views(session: Session, project_id: int, rows: list[Row]) -> list[Leaderboa
 def _view(row: Row, front: Front) -> LeaderboardRow:
     measured, base = row.measurement, row.base
     variant, job = measured.variant, measured.job
+    flags = [*measured.flags, *([UNPROVEN] if measured.unproven else [])]
     return LeaderboardRow(
         measurement=measured.public_id,
         job=job.public_id,
@@ -132,20 +162,29 @@ def _view(row: Row, front: Front) -> LeaderboardRow:
         threads=measured.threads,
         p50_ns=measured.p50_ns,
         p90_ns=measured.p90_ns,
+        p95_ns=measured.p95_ns,
         p99_ns=measured.p99_ns,
+        p999_ns=measured.p999_ns,
         n_samples=measured.n_samples,
-        ratio=_ratio(measured),
+        ratio=_ratio(measured.ratio, measured.ratio_low, measured.ratio_high),
+        low_ratio=_ratio(measured.low_ratio, measured.low_ratio_low, measured.low_ratio_high),
+        versus_base=front.versus_base.get(measured.id),
+        noise_floor=measured.noise_floor,
+        parts={name: PartTiming.model_validate(part) for name, part in measured.parts.items()},
+        facts=SessionFacts.model_validate(measured.facts),
+        steps=_steps(variant, job),
         accuracy=accuracy(measured.correct, measured.n_images),
         base_accuracy=accuracy(base.correct, base.n_images),
         params=variant.params,
         macs=variant.macs,
-        verdict=measured.verdict,
-        flags=measured.flags,
+        verdict=verdict(flags) if measured.unproven else measured.verdict,
+        flags=flags,
         on_front=measured.id in front.on,
         tied_with_front=measured.id in front.tied,
+        superseded=measured.superseded,
         comparable_key=measured.conditions.comparable_key,
         downloads=Downloads(
-            onnx=variant.onnx_sha256,
+            onnx=variant.files(measured.backend, measured.precision)[0],
             weights=variant.weights_sha256,
             plan=variant.plan_sha256,
             preprocess=variant.preprocess_sha256,
@@ -155,7 +194,11 @@ def _view(row: Row, front: Front) -> LeaderboardRow:
     )
 
 
-def _ratio(measured: Measurement) -> Ratio | None:
-    if measured.ratio is None or measured.ratio_low is None or measured.ratio_high is None:
-        return None
-    return Ratio(value=measured.ratio, ci_low=measured.ratio_low, ci_high=measured.ratio_high)
+def _ratio(value: float | None, low: float | None, high: float | None) -> Ratio | None:
+    return None if value is None or low is None or high is None else Ratio(value=value, ci_low=low, ci_high=high)
+
+
+def _steps(variant: Variant, job: Job) -> int:
+    """In how many steps a variant was pruned; the base and rivals were not."""
+    schedule = Schedule.model_validate(job.request["training"].get("schedule", {}))
+    return schedule.steps if variant.plan is not None and schedule.kind == "iterative" else 1

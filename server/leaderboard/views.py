@@ -55,6 +55,7 @@ def duel(first: tuple[Entrant, int], second: tuple[Entrant, int], found: Duel, e
         latency_ratio=ratio(found.latency),
         equally_fast=found.equally_fast,
         verdict=found.verdict,
+        doubts=list(found.doubts),
         sentence=sentences.of_duel(first[0], second[0], found),
         at_equal_latency=at_equal_latency(first[0], second[0], equal) if equal else None,
     )

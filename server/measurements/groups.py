@@ -13,17 +13,29 @@ from layerprune.flags import FLAGS
 from layerprune.samples import SampleSet
 from layerprune.stats import RatioEstimate, median_ns
 
+from .conditions import canonical
 from .samples import load, ratio_of
 
 BASE, AA = "base", "aa"
 """The sessions that every group holds: the base, and the base again as the control."""
+MAX_OBSERVED_BYTES = 512 * 1024
+MAX_FACTS_BYTES = 16 * 1024
 PathOf = Callable[[str], Path]
 """Says where the content of a digest lies; raises BadInput if the project holds no such artifact."""
 
 
 @dataclass(frozen=True)
+class Part:
+    """What the inferences of a session spent on one part, recomputed from its samples."""
+
+    digest: str
+    samples: SampleSet
+    p50_ns: int
+
+
+@dataclass(frozen=True)
 class Timed:
-    """One session, recomputed from its samples; `ratio` is to the base of its group."""
+    """One session, recomputed from its samples; `ratio` is to the base of its group, `facts` are as reported."""
 
     name: str
     digest: str
@@ -31,6 +43,8 @@ class Timed:
     n_samples: int
     p50_ns: int
     ratio: RatioEstimate
+    parts: dict[str, Part]
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,7 +62,7 @@ def check(groups: Sequence[MeasuredGroup], asked: Iterable[str], *, path_of: Pat
     """Recompute every group from its samples.
 
     Raises BadInput if a session is missing, foreign or there twice, if a group lacks base or control, if a flag is
-    unknown, or if the number of samples or the median differ from what the samples say.
+    unknown, if the number of samples or a median differ from what the samples say, or if more is reported than is kept.
     """
     _check_sessions(groups, set(asked))
     return [_group(group, f"groups.{i}", path_of, seed) for i, group in enumerate(groups)]
@@ -83,6 +97,7 @@ def _group(group: MeasuredGroup, where: str, path_of: PathOf, seed: int) -> Grou
     for flag in group.flags:
         if flag not in FLAGS:
             raise UnknownName("flag", flag, FLAGS, field=f"{where}.flags")
+    _check_size(group.observed, MAX_OBSERVED_BYTES, f"{where}.observed")
     base = path_of(next(session.samples for session in group.sessions if session.session == BASE))
     timed = {session.session: _timed(session, base, where, path_of, seed) for session in group.sessions}
     others = tuple(session for name, session in timed.items() if name not in (BASE, AA))
@@ -105,7 +120,33 @@ def _timed(session: SessionSamples, base: Path, where: str, path_of: PathOf, see
         estimate = RatioEstimate(1, 1, 1, 1, len(samples.processes))
     else:
         estimate = ratio_of(path, base, seed=seed)
-    return Timed(session.session, session.samples, samples, n_samples, p50_ns, estimate)
+    facts = session.facts.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    _check_size(facts, MAX_FACTS_BYTES, f"{where}.sessions.{session.session}.facts")
+    parts = _parts(session, where, path_of)
+    return Timed(session.session, session.samples, samples, n_samples, p50_ns, estimate, parts, facts)
+
+
+def _parts(session: SessionSamples, where: str, path_of: PathOf) -> dict[str, Part]:
+    found: dict[str, Part] = {}
+    for name, reported in session.parts.items():
+        samples = load(path_of(reported.samples))
+        p50_ns = median_ns(samples)
+        if reported.p50_ns != p50_ns:
+            _refuse(
+                f"part {name!r} of session {session.session!r} claims p50_ns {reported.p50_ns}, "
+                f"its samples say {p50_ns}",
+                f"{where}.sessions.{session.session}.parts.{name}",
+                reported.p50_ns,
+                "Report what the uploaded samples say.",
+            )
+        found[name] = Part(reported.samples, samples, p50_ns)
+    return found
+
+
+def _check_size(reported: dict[str, Any], limit: int, field: str) -> None:
+    size = len(canonical(reported))
+    if size > limit:
+        _refuse(f"{field} takes {size} bytes, the limit is {limit}", field, size, "Report less of what was observed.")
 
 
 def _refuse(message: str, field: str, value: object, remedy: str) -> NoReturn:

@@ -3,7 +3,20 @@
 from .access import Device, Project, Token, Worker
 from .artifacts import Artifact, ArtifactRef, Upload
 from .base import Base
-from .results import Candidate, Conditions, Measurement, Scoring, Solution, SweepPoint, TrialScore, Variant
+from .explanations import Explanation
+from .external import External
+from .reports import DeviceReport, Proof
+from .results import (
+    CanaryTiming,
+    Candidate,
+    Conditions,
+    Measurement,
+    Scoring,
+    Solution,
+    SweepPoint,
+    TrialScore,
+    Variant,
+)
 from .work import Attempt, Event, Job, JobDevice, OrphanResult, Task
 
 __all__ = [
@@ -11,15 +24,20 @@ __all__ = [
     "ArtifactRef",
     "Attempt",
     "Base",
+    "CanaryTiming",
     "Candidate",
     "Conditions",
     "Device",
+    "DeviceReport",
     "Event",
+    "Explanation",
+    "External",
     "Job",
     "JobDevice",
     "Measurement",
     "OrphanResult",
     "Project",
+    "Proof",
     "Scoring",
     "Solution",
     "SweepPoint",

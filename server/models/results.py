@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from layerprune.api.precision import form_of
 from server.ids import new_id
 
 from .access import Device
@@ -133,6 +134,7 @@ class Variant(Base):
     plan_sha256: Mapped[str] = mapped_column(ForeignKey("artifact.sha256"))
     preprocess_sha256: Mapped[str] = mapped_column(ForeignKey("artifact.sha256"))
     reference_sha256: Mapped[str] = mapped_column(ForeignKey("artifact.sha256"))
+    forms: Mapped[dict[str, Any]] = mapped_column(default=dict)
     preprocess: Mapped[dict[str, Any]]
     validation_correct: Mapped[int]
     validation_n: Mapped[int]
@@ -148,6 +150,18 @@ class Variant(Base):
     created_at: Mapped[int]
     job: Mapped[Job] = relationship()
 
+    def files(self, backend: str, precision: str) -> tuple[str, str]:
+        """The ONNX file and the reference outputs (digests) with which it is measured."""
+        form = form_of(backend, precision)
+        if form is None:
+            return self.onnx_sha256, self.reference_sha256
+        return self.forms[form]["onnx"], self.forms[form]["reference_outputs"]
+
+    def written_by(self, backend: str, precision: str) -> str:
+        """What wrote the file with which it is measured."""
+        form = form_of(backend, precision)
+        return self.exporter if form is None else f"{self.exporter}, {self.forms[form]['tool']}"
+
 
 class Measurement(Base):
     """Raw samples of one variant on one device under one set of conditions, and what follows from them. Append-only."""
@@ -160,6 +174,7 @@ class Measurement(Base):
         # Rows that no real device of the class stands behind never enter a leaderboard.
         CheckConstraint("NOT ranked OR (backend <> 'null' AND NOT emulated AND NOT unproven)", name="ranked_is_real"),
         Index("ix_measurement_conditions_id_p50_ns_id", "conditions_id", "p50_ns", "id"),
+        Index("ix_measurement_device_id_role_id", "device_id", "role", "id"),
     )
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     public_id: Mapped[str] = mapped_column(unique=True, default=new_id)
@@ -174,6 +189,7 @@ class Measurement(Base):
     emulated: Mapped[bool] = mapped_column(Boolean, default=False)
     unproven: Mapped[bool] = mapped_column(Boolean, default=False)
     ranked: Mapped[bool] = mapped_column(Boolean)
+    superseded: Mapped[bool] = mapped_column(Boolean, default=False)
     precision: Mapped[str]
     batch_size: Mapped[int]
     threads: Mapped[int]
@@ -181,11 +197,19 @@ class Measurement(Base):
     n_samples: Mapped[int]
     p50_ns: Mapped[int]
     p90_ns: Mapped[int | None]
+    p95_ns: Mapped[int | None]
     p99_ns: Mapped[int | None]
+    p999_ns: Mapped[int | None]
     ratio: Mapped[float | None]
     ratio_low: Mapped[float | None]
     ratio_high: Mapped[float | None]
     low_ratio: Mapped[float | None]
+    low_ratio_low: Mapped[float | None]
+    low_ratio_high: Mapped[float | None]
+    ratio_df: Mapped[int | None]
+    noise_floor: Mapped[float | None]
+    parts: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
     correct: Mapped[int]
     n_images: Mapped[int]
     outcomes: Mapped[bytes] = mapped_column(LargeBinary)
@@ -199,3 +223,23 @@ class Measurement(Base):
     conditions: Mapped[Conditions] = relationship()
     device: Mapped[Device] = relationship()
     job: Mapped[Job] = relationship()
+
+
+class CanaryTiming(Base):
+    """What the fixed small network took during one attempt, as the worker reported it: medians over its processes.
+
+    `canary_key` is a hash of those conditions that matter to the canary, so that all jobs of a device share a history.
+    """
+
+    __tablename__ = "canary_timing"
+    __table_args__ = (Index("ix_canary_timing_device_id_canary_key_id", "device_id", "canary_key", "id"),)
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    attempt_id: Mapped[int] = mapped_column(ForeignKey("attempt.id"), unique=True)
+    device_id: Mapped[int] = mapped_column(ForeignKey("device.id"))
+    conditions_id: Mapped[int] = mapped_column(ForeignKey("conditions.id"))
+    canary_key: Mapped[str] = mapped_column(String(64))
+    start_ns: Mapped[int]
+    end_ns: Mapped[int]
+    is_off: Mapped[bool] = mapped_column(Boolean)
+    created_at: Mapped[int]
+    conditions: Mapped[Conditions] = relationship()

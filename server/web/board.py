@@ -80,8 +80,7 @@ def parse(parameters: Mapping[str, str]) -> Query:
 
 def all_rows(session: Session, project_id: int, query: Query) -> list[LeaderboardRow]:
     """Return the rows of all pages, the fastest first, at most MAX_ROWS."""
-    rows = service.page(session, project_id, query.filters(), limit=MAX_ROWS).rows
-    return [row for row in rows if query.comparable_key in (None, row.comparable_key)]
+    return service.page(session, project_id, query.filters(), limit=MAX_ROWS).rows
 
 
 def page(session: Session, project_id: int, query: Query, *, limit: int = 50) -> Leaderboard:

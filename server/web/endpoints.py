@@ -14,12 +14,17 @@ from layerprune.flags import FLAGS
 from server.auth import UserDep
 from server.catalogue import service as catalogue
 from server.context import ContextDep
+from server.devices import proofs, reports
 from server.devices import service as devices
+from server.external import service as external
 from server.jobs import service as jobs
 from server.jobs.endpoints import ReadContextDep
+from server.leaderboard import pairs
 from server.leaderboard import service as leaderboard
 from server.leaderboard.comparison import compare
 from server.leaderboard.matrix import matrix
+from server.leaderboard.repository import Filters
+from server.leaderboard.repository import waiting as waiting_rows
 from server.models import Worker
 
 from . import apidocs, assets, board, curves, figures, pages
@@ -66,6 +71,7 @@ def leaderboard_page(request: Request, ctx: ReadContextDep, user: UserDep) -> HT
         choices=board.choices(ctx.session, user.project_id, now=ctx.now),
         families=figures.FAMILIES,
         flags=FLAGS,
+        external=external.list_rows(ctx.session, user.project_id, device=query.device, model=query.model),
     )
 
 
@@ -104,6 +110,7 @@ def new_job_page(request: Request, ctx: ReadContextDep, user: UserDep) -> HTMLRe
         datasets=offered.datasets,
         criteria=offered.criteria,
         devices=devices.list_all(ctx.session, user.project_id),
+        backends=offered.backends,
         preset=PRESET_CRITERIA,
         preset_methods=PruningSpec().methods,
         preset_model=PRESET_MODEL,
@@ -138,11 +145,27 @@ def job_page(request: Request, job_id: str, ctx: ReadContextDep, user: UserDep) 
 
 
 @router.get("/matrix")
-def matrix_page(request: Request, model: str, dataset: str, ctx: ReadContextDep, user: UserDep) -> HTMLResponse:
-    """Show which family wins where, over the newest jobs of one model and data set."""
+def matrix_page(
+    request: Request, ctx: ReadContextDep, user: UserDep, model: str | None = None, dataset: str | None = None
+) -> HTMLResponse:
+    """Show which family wins where, over the newest jobs of one model and data set; without them, let one choose."""
+    if not model or not dataset:
+        measured = leaderboard.list_measured(ctx.session, user.project_id)
+        return pages.render(request, "matrix.html", matrix=None, measured=measured)
     found = leaderboard.jobs_of(ctx.session, user.project_id, model, dataset)
     compared = [compare(ctx.session, ctx.store, job, with_fronts=False) for job in found]
     return pages.render(request, "matrix.html", matrix=matrix(model, dataset, compared))
+
+
+@router.get("/compare")
+def compare_page(request: Request, ctx: ReadContextDep, user: UserDep) -> HTMLResponse:
+    """Compare the latency of the ticked rows with the first one's, or say which conditions differ."""
+    ticked = request.query_params.getlist("measurement")[: pairs.MAX_COMPARED]
+    try:
+        found = pairs.compare(ctx.session, ctx.store, user.project_id, ticked)
+    except BadInput as problem:
+        return pages.render(request, "compare.html", status=problem.status, problem=problem, found=None)
+    return pages.render(request, "compare.html", problem=None, found=found)
 
 
 @router.post("/jobs/{job_id}/cancel")
@@ -186,6 +209,20 @@ def devices_page(request: Request, ctx: ReadContextDep, user: UserDep) -> HTMLRe
         workers=[(worker, worker.last_seen_at > ctx.now - offline_us) for worker in workers],
         origin=str(request.base_url).rstrip("/"),
         version=__version__,
+    )
+
+
+@router.get("/devices/{name}")
+def device_page(request: Request, name: str, ctx: ReadContextDep, user: UserDep) -> HTMLResponse:
+    """Show one device, and what checks of it found."""
+    device = reports.get(ctx.session, user.project_id, name)
+    waiting = waiting_rows(ctx.session, user.project_id, Filters(device=device.name))
+    return pages.render(
+        request,
+        "device.html",
+        device=devices.views(ctx.session, [device], now=ctx.now, offline_us=ctx.settings.offline_us)[0],
+        reports=reports.list_of(ctx.session, device),
+        unranked=proofs.unranked(ctx.session, *waiting),
     )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
+from layerprune.api.comparison import DeviceComparison, Duel
 from layerprune.api.leaderboard import Accuracy
 from layerprune.api.wire import Proportion, Ratio
 
@@ -64,6 +65,31 @@ def count(number: int) -> str:
             size /= 1000
     digits = 0 if size >= 99.95 or not suffix else 1 if size >= 9.995 else 2
     return f"{size:.{digits}f}{suffix}"
+
+
+def size(number: int) -> str:
+    """Write a number of bytes in MiB, or in GiB from one on."""
+    return f"{number / 2**20:.1f} MiB" if number < 2**30 else f"{number / 2**30:.1f} GiB"
+
+
+def told_pairs(device: DeviceComparison) -> list[tuple[str, Duel]]:
+    """Return the pairs of families of which something can be said, with their target."""
+    return [(target.target, duel) for target in device.targets for duel in target.duels if not _is_open(duel)]
+
+
+def open_pairs(device: DeviceComparison) -> dict[str, list[str]]:
+    """Return the sentences of the pairs that could not be compared, by the reason in words."""
+    found: dict[str, list[str]] = {}
+    for target in device.targets:
+        for duel in filter(_is_open, target.duels):
+            doubts = f"because of {', '.join(duel.doubts)}" if duel.doubts else ""
+            why = doubts or "without plans on both sides of the other's latency"
+            found.setdefault(why, []).append(f"{target.target}: {duel.sentence}")
+    return found
+
+
+def _is_open(duel: Duel) -> bool:
+    return duel.verdict == "not_comparable" and duel.at_equal_latency is None
 
 
 def when(microseconds: int | None) -> str:
@@ -129,6 +155,9 @@ FILTERS = {
         proportion,
         ratio,
         count,
+        size,
+        told_pairs,
+        open_pairs,
         when,
         iso,
         duration,

@@ -10,12 +10,18 @@ from layerprune.api.leaderboard import LeaderboardRow
 
 PLAIN = (
     "measurement", "job", "variant", "label", "model", "dataset", "family", "alignment", "amount", "training_seed",
-    "device", "runtime", "precision", "batch_size", "threads", "p50_ns", "p90_ns", "p99_ns", "n_samples", "params",
-    "macs", "verdict", "on_front", "tied_with_front", "comparable_key", "measured_at",
+    "device", "runtime", "precision", "batch_size", "threads", "p50_ns", "p90_ns", "p95_ns", "p99_ns", "p999_ns",
+    "n_samples", "params", "macs", "steps", "verdict", "on_front", "tied_with_front", "versus_base", "noise_floor",
+    "superseded", "comparable_key", "measured_at",
+)  # fmt: skip
+REPORTED = (
+    "load_ns", "first_inference_ns", "peak_memory_bytes", "device_memory_bytes", "engine_bytes", "build_ms",
+    "energy_mj",
 )  # fmt: skip
 COLUMNS = (
-    *PLAIN, "criteria", "flags", "ratio", "ratio_ci_low", "ratio_ci_high", "correct", "n_images", "accuracy_ci_low",
-    "accuracy_ci_high", "base_correct", "onnx_sha256", "weights_sha256", "plan_sha256", "preprocess_sha256",
+    *PLAIN, *REPORTED, "criteria", "flags", "ratio", "ratio_ci_low", "ratio_ci_high", "correct", "n_images",
+    "accuracy_ci_low", "accuracy_ci_high", "base_correct", "onnx_sha256", "weights_sha256", "plan_sha256",
+    "preprocess_sha256",
     "samples_sha256",
 )  # fmt: skip
 
@@ -31,6 +37,7 @@ def as_csv(rows: Sequence[LeaderboardRow]) -> str:
 
 def _flat(row: LeaderboardRow) -> dict[str, object]:
     flat: dict[str, object] = {name: getattr(row, name) for name in PLAIN}
+    flat |= {name: getattr(row.facts, name) for name in REPORTED}
     flat |= {"criteria": " ".join(row.criteria), "flags": " ".join(row.flags)}
     if row.ratio:
         flat |= {"ratio": row.ratio.value, "ratio_ci_low": row.ratio.ci_low, "ratio_ci_high": row.ratio.ci_high}

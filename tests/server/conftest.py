@@ -229,8 +229,8 @@ class ScriptedWorker:
             found.append({"sessions": sessions, "flags": self.flags, "observed": {"load_average": 0.1}})
         return found
 
-    def session(self, name: str, ratio: float, *, seed: int) -> dict[str, Any]:
-        samples = timed(ratio, seed=seed, processes=self.processes)
+    def session(self, name: str, ratio: float, *, seed: int, noise: float = 0.002) -> dict[str, Any]:
+        samples = timed(ratio, seed=seed, processes=self.processes, noise=noise)
         said = {"n_samples": len(samples.all_ns()), "p50_ns": median_ns(samples)}
         return said | {"session": name, "samples": self.upload(encode(samples))}
 

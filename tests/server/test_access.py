@@ -21,6 +21,7 @@ OPEN = {"GET /healthz", "GET /login"}
 """Routes that need no token; /login carries its own."""
 ALLOWED: dict[str, set[str]] = {
     "POST /v1/devices": {"admin"},
+    "POST /v1/devices/{device}/reports": {"admin"} | WORKERS,
     "POST /v1/workers": {"admin", "registration", "worker"},
     "GET /v1/tasks/claim": WORKERS,
     "GET /v1/attempts/{attempt_id}/control": WORKERS,

@@ -16,6 +16,8 @@ from layerprune.api.comparison import (
     FamilyReach,
     FrontDuel,
     Interval,
+    LatencyComparison,
+    LatencyPair,
     TargetComparison,
 )
 from layerprune.api.dataset import DatasetSpec
@@ -23,7 +25,7 @@ from layerprune.api.jobs import Estimate, JobRequest, JobView, Progress, TaskVie
 from layerprune.api.leaderboard import Accuracy, Downloads, LeaderboardRow
 from layerprune.api.network import ModelSpec
 from layerprune.api.wire import Proportion, Ratio
-from layerprune.cli.compare import print_comparison
+from layerprune.cli.compare import print_comparison, print_latencies
 from layerprune.cli.leaderboard import print_rows, write_csv
 from layerprune.cli.output import console, count, duration
 from layerprune.cli.watch import failures, is_measuring, picture, plain_line
@@ -303,3 +305,24 @@ def test_long_sentences_wrap_between_words(comparison: Comparison) -> None:
     lines = out.getvalue().splitlines()
     assert max(len(line) for line in lines) <= 100
     assert sentence.strip() in " ".join(line.strip() for line in lines)
+
+
+def test_measurements_are_printed_against_the_first(printed: Printed) -> None:
+    def pair(label: str, verdict: Any, *doubts: str) -> LatencyPair:
+        ratio = Ratio(value=0.9, ci_low=0.89, ci_high=0.91)
+        return LatencyPair(
+            measurement="m", label=label, p50_ns=900_000, ratio=ratio, verdict=verdict, doubts=list(doubts), sentence=""
+        )
+
+    found = LatencyComparison(
+        reference="m0",
+        label="base",
+        p50_ns=1_000_000,
+        comparable_key=DIGEST,
+        least_effect=0.01,
+        pairs=[pair("quick", "faster"), pair("odd", "tied", "steal")],
+    )
+    text = printed(lambda out: print_latencies(found, out))
+    assert "Latency against base" in text
+    assert "0.900 [0.890, 0.910]  faster" in text
+    assert "in doubt: steal" in text

@@ -15,10 +15,10 @@ from layerprune.planning.search import (
     correction,
     costs_by_criterion,
     interaction,
-    is_met,
     solve,
     worthwhile,
 )
+from layerprune.targets import is_met
 
 
 def layer(name: str, *, macs: int = 0) -> Edit:
@@ -149,7 +149,14 @@ def test_cuts_on_both_sides_of_a_convolution_save_less_together() -> None:
 
 @pytest.mark.parametrize(("measured", "met"), [(0.5, True), (0.486, True), (0.484, False), (0.501, False)])
 def test_a_target_is_met_from_just_below(measured: float, met: bool) -> None:
-    assert is_met(measured, 0.5) is met
+    assert is_met(measured, 0.5, family="hybrid", predicted=0.5) is met
+
+
+@pytest.mark.parametrize(("measured", "predicted", "met"), [(0.4, 0.41, True), (0.4, 0.5, False), (0.51, 0.51, False)])
+def test_layers_have_met_a_target_from_further_below_if_the_prediction_held(
+    measured: float, predicted: float, met: bool
+) -> None:
+    assert is_met(measured, 0.5, family="layer", predicted=predicted) is met
 
 
 @st.composite

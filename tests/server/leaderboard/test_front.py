@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from layerprune.stats import RatioEstimate
 from server.leaderboard.front import Point, front
 
 
-def point(row_id: int, p50_ns: float, correct: int, *, n: int = 1000, spread: float = 0.0) -> Point:
-    return Point(row_id, p50_ns, p50_ns * (1 - spread), p50_ns * (1 + spread), correct, n)
+def point(
+    row_id: int, p50_ns: float, correct: int, *, n: int = 1000, spread: float = 0.0, least_effect: float = 0.0
+) -> Point:
+    """A row with half the base's latency, whose interval is `spread` wide to either side."""
+    ratio = RatioEstimate(0.5, 0.5 * math.exp(-spread), 0.5 * math.exp(spread), 0.5, 1)
+    return Point(row_id, p50_ns, ratio, correct, n, least_effect)
 
 
 def test_no_rows_have_an_empty_front() -> None:
@@ -30,6 +37,20 @@ def test_a_row_beaten_within_the_intervals_is_tied() -> None:
 
 def test_a_row_that_is_surely_slower_is_not_tied() -> None:
     assert front([point(1, 100, 900, spread=0.02), point(2, 110, 900, spread=0.02)]).tied == frozenset()
+
+
+def test_a_slower_row_is_tied_within_the_noise_floor() -> None:
+    near = [point(1, 100, 900, least_effect=0.03), point(2, 102, 900, least_effect=0.03)]
+    assert front(near).tied == {2}
+    assert front([near[0], point(2, 104, 900, least_effect=0.03)]).tied == frozenset()
+
+
+def test_what_two_rows_show_may_be_chance_among_many() -> None:
+    # Intervals of 4 % to either side, 10 % apart: clear for two rows, not among two hundred.
+    two = [point(1, 100, 900, spread=0.037), point(2, 110, 900, spread=0.037)]
+    assert front(two).tied == frozenset()
+    others = [point(i, 200, 100 + i, spread=0.01) for i in range(3, 201)]
+    assert 2 in front([*two, *others]).tied
 
 
 def test_a_row_that_is_surely_less_accurate_is_not_tied() -> None:
@@ -54,7 +75,7 @@ def test_the_front_is_what_nothing_dominates(points: list[Point]) -> None:
 
 @given(POINTS)
 def test_without_uncertain_latencies_nothing_slower_is_tied(points: list[Point]) -> None:
-    sharp = [Point(p.row_id, p.p50_ns, p.p50_ns, p.p50_ns, p.correct, p.n) for p in points]
+    sharp = [point(p.row_id, p.p50_ns, p.correct, n=p.n) for p in points]
     found = front(sharp)
     for b in sharp:
         if any(a.p50_ns < b.p50_ns and a.correct >= b.correct for a in sharp):

@@ -29,12 +29,12 @@ def place(base: Entrant, *entrants: Entrant, goals: Sequence[Goal] = (GOAL,)) ->
     families: tuple[Family, ...] = ("layer", "filter", "filter_aligned", "hybrid", "handcrafted")
     present = tuple(family for family in families if any(e.family == family for e in entrants))
     row: Any = SimpleNamespace()
-    return Place(row, 1_000_000, base, entrants, present, tuple(goals), {}, 0)
+    return Place(row, 1_000_000, base, entrants, present, tuple(goals), {}, 0, least_effect=0.01)
 
 
 def met(at: Place) -> tuple[list[Family], list[Meeting]]:
     chosen = meetings.choose(at, at.goals[0])
-    found = meetings.meet_all(chosen, meetings.fronts(at), direct)
+    (found,) = meetings.meet_all([chosen], meetings.fronts(at), direct, least_effect=at.least_effect)
     return meetings.winners(chosen, found), found
 
 
@@ -115,7 +115,7 @@ def test_an_empty_matrix_says_so() -> None:
 def target(plan: Plan, base: Entrant, *plans: Entrant) -> TargetComparison:
     at = place(base, *plans)
     chosen = meetings.choose(at, GOAL)
-    found = meetings.meet_all(chosen, meetings.fronts(at), direct)
+    (found,) = meetings.meet_all([chosen], meetings.fronts(at), direct, least_effect=at.least_effect)
     return TargetComparison(
         target=GOAL.label,
         target_ratio=GOAL.ratio,

@@ -58,6 +58,22 @@ def drop_accuracy(result: Result) -> None:
     result["accuracies"].pop()
 
 
+def add_part(name: str, p50_ns: int = 1) -> Callable[[Result], None]:
+    def spoil(result: Result) -> None:
+        one = session(result)
+        one["parts"] = {name: {"samples": one["samples"], "p50_ns": p50_ns}}
+
+    return spoil
+
+
+def observe_too_much(result: Result) -> None:
+    result["groups"][0]["observed"] = {"log": "x" * 600_000}
+
+
+def report_too_many_facts(result: Result) -> None:
+    session(result)["facts"] = {"other": {"log": "x" * 20_000}}
+
+
 def raise_unknown_flag(result: Result) -> None:
     result["groups"][0]["flags"] = ["tired"]
 
@@ -94,6 +110,10 @@ WRONG: list[tuple[Callable[[Result], None], str]] = [
     (raise_unknown_flag, "unknown flag 'tired'"),
     (change_threads, "threads was to be 1, the conditions say 2"),
     (add_field, "Extra inputs are not permitted"),
+    (add_part("device"), "part 'device' of session 'base' claims p50_ns 1, its samples say"),
+    (add_part("feelings"), "Input should be 'device', 'enqueue', 'to_device' or 'from_device'"),
+    (observe_too_much, "groups.0.observed takes 600010 bytes, the limit is 524288"),
+    (report_too_many_facts, "bytes, the limit is 16384"),
 ]
 
 
@@ -239,3 +259,51 @@ def test_rows_of_the_null_backend_are_on_no_leaderboard(scripted: Any, submit: A
     scripted.run()
     assert client.get(f"/v1/jobs/{job['id']}").json()["state"] == "done"
     assert rows_of(client, job) == {}
+
+
+def test_parts_are_recomputed_and_facts_are_kept_as_reported(scripted: Any, submit: Any, client: Any) -> None:
+    job = submit()
+    task = scripted.run(until="measure")
+    result = scripted.answer(task)
+    own = session(result, 2)
+    own["parts"] = {
+        "device": {name: scripted.session("device", 0.5, seed=1)[name] for name in ("samples", "p50_ns")},
+        "enqueue": {name: scripted.session("enqueue", 0.45, seed=2)[name] for name in ("samples", "p50_ns")},
+    }
+    own["facts"] = {
+        "load_ns": 5_000_000,
+        "peak_memory_bytes": 2**20,
+        "energy_mj": 1.5,
+        "throughput": [{"batch_size": 16, "images_per_s": 900.0}],
+    }
+    assert scripted.send(task, result).status_code == 200
+    row = next(row for row in rows_of(client, job).values() if row["variant"] == own["session"])
+    assert row["parts"]["device"]["p50_ns"] == own["parts"]["device"]["p50_ns"]
+    assert row["parts"]["device"]["p90_ns"] > row["parts"]["device"]["p50_ns"]
+    assert (row["facts"]["load_ns"], row["facts"]["energy_mj"]) == (5_000_000, 1.5)
+    # Enqueueing takes nine tenths of the device's time.
+    assert (row["verdict"], row["flags"]) == ("stable", ["enqueue_bound", "single_process"])
+    page = client.get(f"/jobs/{job['id']}", headers={"Accept": "text/html"}).text
+    assert "900 images/s" in page
+    assert "1.0 MiB" in page
+    table = client.get("/leaderboard.csv", params={"job": job["id"]}).text
+    assert "5000000" in table
+
+
+def test_rows_of_an_emulated_device_are_on_no_leaderboard(scripted: Any, submit: Any, client: Any) -> None:
+    job = submit()
+    task = scripted.run(until="measure")
+    result = scripted.answer(task)
+    result["conditions"]["emulated"] = "x86_64"
+    assert scripted.send(task, result).status_code == 200
+    assert rows_of(client, job) == {}
+    assert client.get(f"/v1/jobs/{job['id']}").json()["state"] == "done"
+
+
+def test_tails_are_given_as_far_as_the_samples_reach(scripted: Any, submit: Any, client: Any) -> None:
+    job = submit()
+    scripted.run()
+    row = next(iter(rows_of(client, job).values()))
+    # 144 samples: enough for p95, too few for p99 and p99.9.
+    assert row["p90_ns"] <= row["p95_ns"]
+    assert (row["p99_ns"], row["p999_ns"]) == (None, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -98,6 +99,10 @@ def test_a_new_job_starts_from_resnet20_and_the_default_epochs(client: httpx.Cli
     assert f'name="epochs" type="number" min="1" max="1000" value="{TrainingSpec().epochs}"' in page
 
 
+def test_a_new_job_may_choose_among_the_runtimes(client: httpx.Client, job: str) -> None:
+    assert '<input type="checkbox" name="backends" value="onnxruntime">' in client.get("/jobs/new", headers=HTML).text
+
+
 def test_the_cancel_form_cancels_and_goes_back(client: httpx.Client, job: str) -> None:
     response = client.post(f"/jobs/{job}/cancel")
     assert (response.status_code, response.headers["location"]) == (303, f"/jobs/{job}")
@@ -148,3 +153,37 @@ def test_a_matrix_of_nothing_says_so(client: httpx.Client) -> None:
     page = client.get("/matrix", params={"model": "cifar:resnet20", "dataset": "digits"}, headers=HTML)
     assert page.status_code == 200
     assert "has measured anything yet" in page.text
+
+
+def test_without_model_and_data_set_the_matrix_lets_one_choose(
+    scripted: Any, submit: Any, client: httpx.Client
+) -> None:
+    assert "Nothing is measured yet" in client.get("/matrix", headers=HTML).text
+    submit()
+    scripted.run()
+    page = client.get("/matrix", params={"model": "cifar:resnet20"}, headers=HTML)
+    assert page.status_code == 200
+    assert '<a href="/matrix?model=cifar%3Aresnet20&amp;dataset=digits">cifar:resnet20 on digits</a>' in page.text
+
+
+def test_pairs_that_could_not_be_compared_are_counted_and_folded(
+    scripted: Any, submit: Any, client: httpx.Client
+) -> None:
+    job = submit()
+    scripted.flags = ["steal"]
+    scripted.run()
+    page = client.get(f"/jobs/{job['id']}", headers=HTML).text
+    assert "3 pairs could not be compared: 3 because of steal" in page
+    assert page.count("is in doubt (steal)") == 3
+
+
+def test_an_iterative_schedule_is_shown(scripted: Any, submit: Any, client: httpx.Client) -> None:
+    job = submit(training={"epochs": 3, "schedule": {"kind": "iterative", "steps": 3}})
+    scripted.run()
+    page = client.get(f"/jobs/{job['id']}", headers=HTML).text
+    assert "pruned in 3 steps with training in between" in page
+    rows = client.get("/v1/leaderboard", params={"job": job["id"]}).json()["rows"]
+    assert {row["steps"] for row in rows if row["family"] != "base"} == {3}
+    assert {row["steps"] for row in rows if row["family"] == "base"} == {1}
+    layers = next(row for row in rows if row["family"] == "layer")
+    assert "pruned in 3 steps" in client.get(f"/variants/{layers['variant']}", headers=HTML).text
