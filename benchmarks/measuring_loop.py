@@ -24,6 +24,7 @@ from layerprune import models
 from layerprune.export import export_onnx
 from layerprune.samples import Block, ProcessSamples, SampleSet
 from layerprune.stats import median_ns, ratio
+from workers.harness.backends.base import Options
 from workers.harness.backends.onnxruntime import PROVIDER, OnnxRuntimeBackend, session_options
 from workers.harness.host import Host
 from workers.harness.loop import Plan, choose_pace, mirrored_orders, time_block, warm_up
@@ -46,7 +47,7 @@ def time_all(network: bytes, *, size: int, threads: int, blocks: int) -> dict[st
     """Time our loop and the bare ones in alternating blocks, two of each per cycle."""
     images = np.random.default_rng(0).standard_normal((1, 3, size, size)).astype(np.float32)
     backend = OnnxRuntimeBackend()
-    ours = backend.load(network, shape=images.shape, threads=threads, precision="fp32", data=images)
+    ours = backend.load(network, shape=images.shape, threads=threads, precision="fp32", data=images, options=Options())
     plain, bound = (
         onnxruntime.InferenceSession(network, session_options(1, threads), providers=[PROVIDER]) for _ in BARE
     )

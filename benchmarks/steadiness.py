@@ -21,6 +21,7 @@ import torch
 
 from layerprune import models
 from layerprune.export import export_onnx
+from workers.harness.backends.base import Options
 from workers.harness.backends.onnxruntime import OnnxRuntimeBackend
 from workers.harness.loop import WINDOW_NS, WINDOW_RUNS, is_steady
 
@@ -59,7 +60,9 @@ def run(seconds: float) -> None:
             network = path.read_bytes()
         shape = (1, 3, size, size)
         data = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-        session = OnnxRuntimeBackend().load(network, shape=shape, threads=1, precision="fp32", data=data)
+        session = OnnxRuntimeBackend().load(
+            network, shape=shape, threads=1, precision="fp32", data=data, options=Options()
+        )
         times: list[int] = []
         began = time.monotonic()
         while (elapsed_s := time.monotonic() - began) < 2 + seconds:

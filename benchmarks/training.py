@@ -6,7 +6,7 @@ the library without automatic choices (float32; images kept as bytes, augmented 
 the library in the precision that its own trial chose here. Throughputs are medians over the blocks. Peak memory is that
 of a fresh process that runs one loop alone, less what it holds before the first step; on a GPU torch's own peak.
 
-    .venv/bin/python benchmarks/training.py            # about 25 minutes on two cores
+    .venv/bin/python benchmarks/training.py [--blocks 15]   # about 25 minutes on two cores
     .venv/bin/python benchmarks/training.py --quick    # a smoke run, 2 minutes
 """
 
@@ -164,6 +164,7 @@ def _status_bytes(field: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few and short blocks, only to see that it runs")
+    parser.add_argument("--blocks", type=int, default=15, help="blocks of 8 steps of each loop")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -172,7 +173,7 @@ def main() -> None:
         return
     torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    blocks, steps = (2, 2) if options.quick else (15, 8)
+    blocks, steps = (2, 2) if options.quick else (options.blocks, 8)
     where = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
     print(f"{where}, torch {torch.__version__}, {options.threads} threads; {blocks} blocks of {steps} steps per loop\n")
     print("| network | input | batch | loop | images/s | / bare | quartiles of blocks | peak memory, MiB | / bare |")
