@@ -16,6 +16,7 @@ from layerprune.api.dataset import DatasetSpec
 from layerprune.api.jobs import Estimate, JobRequest
 from layerprune.api.network import ModelSpec, Preprocess, RivalSpec
 from layerprune.api.pruning import PruningSpec
+from layerprune.api.timings import Condition
 from layerprune.samples import Block, ProcessSamples, SampleSet, encode
 from server.artifacts.service import note_upload
 from server.auth import default_project, make_login_link
@@ -184,7 +185,8 @@ class Bench:
         key = {"device": self.device.name, "backend": "onnxruntime", "runtime_version": "1.23.2", "threads": threads}
         conditions = Conditions(comparable_key=f"{threads:x}" * 64, key=key)
         self.site.add(conditions)
-        measuring = self.attempt(self.task(job, "measure", "done", key=str(threads)))
+        condition = Condition(threads=threads).model_dump(mode="json")
+        measuring = self.attempt(self.task(job, "measure", "done", key=str(threads), payload={"condition": condition}))
         for position, (label, family, ratio, correct, flags) in enumerate(NETWORKS):
             building = self.attempt(self.task(job, "build", "done", key=label, title=f"Build {label}"))
             variant = _variant(job, building, position, label=label, family=family, ratio=ratio, correct=correct)

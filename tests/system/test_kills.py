@@ -66,7 +66,8 @@ def test_a_job_survives(
     strike(site, job)
     done = site.finish(job)
     assert done.state == "done", done
-    assert [task.state for task in done.tasks] == ["done"] * 3
+    # A busy machine may have the measurement repeated once; that is no part of the survival.
+    assert [task.state for task in done.tasks if not task.repeats] == ["done"] * 3
     for task in done.tasks:
         lost = ["failed"] if task.kind == repeated else []
         assert [attempt.state for attempt in task.attempts] == [*lost, "done"]

@@ -134,7 +134,10 @@ def test_the_result_says_who_wins_where_and_why(visitor: Any, bench: Any) -> Non
         assert part in glance
     # At the target of 0.65: layers, aligned filters, hybrid and the rival, every two of them; filters end at 0.7.
     pairs = result.locator("table", has=visitor.page.get_by_text("Every two families")).locator("tbody tr")
-    assert pairs.filter(has_text="0.65 of the base").count() == 6
+    open_pairs = result.locator("details", has_text="could not be compared")
+    assert not open_pairs.locator("li").first.is_visible()
+    folded = open_pairs.locator("li").filter(has_text="0.65")
+    assert pairs.filter(has_text="0.65 of the base").count() + folded.count() == 6
     assert pairs.filter(has_text="interpolated").count() > 0
     details = result.locator("details", has_text="Whole fronts")
     assert not details.locator("li").first.is_visible()
