@@ -66,15 +66,18 @@ def test_a_job_survives(
     strike(site, job)
     done = site.finish(job)
     assert done.state == "done", done
-    # A busy machine may have the measurement repeated once; that is no part of the survival.
-    assert [task.state for task in done.tasks if not task.repeats] == ["done"] * 3
-    for task in done.tasks:
+    # On a busy machine the measurement may come out doubtful and be repeated once, whoever survived what.
+    tasks = [task for task in done.tasks if not task.repeats]
+    assert [task.state for task in tasks] == ["done"] * 3
+    for task in tasks:
         lost = ["failed"] if task.kind == repeated else []
         assert [attempt.state for attempt in task.attempts] == [*lost, "done"]
     with closing(sqlite3.connect(site.data / "layerprune.db")) as database:
         rows = database.execute("SELECT plan_hash, count(*) FROM variant GROUP BY plan_hash").fetchall()
         assert [count for _, count in rows] == [1, 1]
-        roles = database.execute("SELECT role, count(*) FROM measurement GROUP BY role ORDER BY role").fetchall()
+        roles = database.execute(
+            "SELECT role, count(*) FROM measurement WHERE NOT superseded GROUP BY role ORDER BY role"
+        ).fetchall()
         assert roles == [("aa", 1), ("base", 1), ("variant", 1)]
     assert site.client.get_leaderboard().total == 2
     assert not any((site.data / "workers" / "local-cpu" / "spool").iterdir())
