@@ -36,9 +36,12 @@ def p_value(estimate: RatioEstimate) -> float:
 def is_different(estimate: RatioEstimate, *, noise_floor: float = 0.0, level: float = 0.05) -> bool:
     """Say whether two latencies differ: certainly enough, and by more than the device's noise.
 
-    `noise_floor` is a |log ratio|; `level` is below 0.05 where several comparisons share the risk of a false one.
+    `noise_floor` is a |log ratio|; `level` is below 0.05 where several comparisons share the risk of a false one. Where
+    medians and 10th percentiles point in opposite directions nothing differs: no word would fit the number beside it.
     """
-    return p_value(estimate) <= level and abs(_deciding(estimate)[0]) > noise_floor
+    effect = _deciding(estimate)[0]
+    agree = effect * math.log(estimate.value) >= 0
+    return agree and p_value(estimate) <= level and abs(effect) > noise_floor
 
 
 def deciding_ratio(estimate: RatioEstimate) -> float:

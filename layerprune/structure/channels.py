@@ -29,8 +29,8 @@ Cut = tuple[str, tuple[int, ...]]
 """A module's name and those of its output channels that go, with everything coupled to them."""
 _ACTIVATIONS = ("elu", "silu", "swish", "mish", "tanh", "sigmoid", "dropout", "identity")
 _MOST_STEPS = 200_000
-"""Dependencies that are followed before the groups are given up; densenet121, whose every layer meets all later ones,
-takes 13,000."""
+"""Dependencies that are followed before the groups are given up; a network of 121 layers of which each meets all later
+ones takes 13,000."""
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def find_layers(graph: fx.GraphModule, *, width_changing: bool = False) -> list[
     """Every removable layer of a graph from ``trace``, in forward order, an outer layer before those inside it.
 
     With ``width_changing`` also the convolutions on the trunk that change only the number of channels, where what
-    follows can be given a new input width (paper, section 4.1; VGG).
+    follows can be given a new input width (paper, section 4.1).
     """
     flow = Flow(graph.graph)
     place = {node: number for number, node in enumerate(graph.graph.nodes)}

@@ -67,6 +67,10 @@ def test_the_tenth_percentiles_decide_where_they_have_an_interval() -> None:
     assert not is_different(told(1.03, 0.01, low=1.0, low_half=0.01))
 
 
+def test_nothing_differs_where_medians_and_tenth_percentiles_point_in_opposite_directions() -> None:
+    assert not is_different(told(1.004, 0.02, low=0.975, low_half=0.005))
+
+
 def test_the_probability_is_five_percent_at_the_edge_of_the_interval() -> None:
     assert p_value(told(math.exp(0.01), 0.01)) == pytest.approx(0.05)
     assert p_value(told(math.exp(0.02), 0.01)) < 0.01
