@@ -1,8 +1,8 @@
 """What the samples of one session make doubtful by themselves, beside its ratio to the base; numpy only.
 
 Thresholds are those of NVIDIA's trtexec for the GPU's variation, for enqueueing and for transfers. What a quiet shared
-machine shows now and then is a note, not a flag: there, medians of processes lie up to 8 % apart, and single inferences
-vary by 18 %, while ratios to the base and their intervals hold, because base and variant share every process.
+machine shows now and then is a note, not a flag: there medians of processes lie apart and single inferences vary, while
+ratios to the base and their intervals hold, because base and variant share every process.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from layerprune.api.comparison import DeviceComparison, Duel
 from layerprune.api.leaderboard import Accuracy
 from layerprune.api.wire import Proportion, Ratio
+from layerprune.flags import doubts
 
 FAMILY_NAMES = {
     "base": "base",
@@ -148,6 +149,7 @@ def fact(value: object, name: str) -> str:
 FILTERS = {
     function.__name__: function
     for function in (
+        doubts,
         ms,
         percent,
         points,
@@ -168,4 +170,4 @@ FILTERS = {
         fact,
     )
 }
-"""Every function here, as a template filter of the same name."""
+"""Every function here, as a template filter of the same name, and what of a row's flags is more than a note."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import time
+from abc import ABC, abstractmethod
 from typing import Any, Dict, Tuple
 
 import numpy as np
@@ -22,7 +23,7 @@ CUDA_DRIVER = "libcuda.so.1"
 RTX_PACKAGE = "onnxruntime_ep_nv_tensorrt_rtx"
 
 
-class _GpuBackend:
+class _GpuBackend(ABC):
     """A provider of ONNX Runtime on the first GPU; subclasses say which, and with which options."""
 
     name = ""
@@ -55,9 +56,9 @@ class _GpuBackend:
     def hardware(self) -> Dict[str, Any]:
         return {}
 
+    @abstractmethod
     def options(self, precision: str, options: Options) -> Dict[str, str]:
         """Return the provider's options besides the fixed ones, all of them text."""
-        raise NotImplementedError
 
     def load(
         self,
